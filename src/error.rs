@@ -1,0 +1,164 @@
+//! The one error type of the library.
+//!
+//! Every variant carries what a person needs to act: the file, the field or
+//! tensor, what was expected and what was found. [`Error::exit_code`] is the
+//! only place where errors become process exit codes.
+
+use std::path::{Path, PathBuf};
+
+/// What every fallible function of the library returns (`layers` and `models`,
+/// which speak candle's own error type, aside).
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong, grouped by who has to act.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line asks for something impossible or contradictory.
+    #[error("{0}")]
+    Usage(String),
+
+    /// The output directory holds something this run must not touch.
+    #[error("{}: {message}", path.display())]
+    OutDir { path: PathBuf, message: String },
+
+    /// A configuration file or manifest has a field that is missing, malformed or unsupported.
+    #[error("{}: field `{field}`: {message}", path.display())]
+    Config {
+        path: PathBuf,
+        field: String,
+        message: String,
+    },
+
+    /// `config.json` names an architecture that attnscope does not know.
+    #[error("{}: unknown model_type `{model_type}`; supported: {}", path.display(), supported.join(", "))]
+    UnknownModelType {
+        path: PathBuf,
+        model_type: String,
+        supported: Vec<String>,
+    },
+
+    /// A checkpoint is damaged or incomplete.
+    #[error("{}: {message}", path.display())]
+    Checkpoint { path: PathBuf, message: String },
+
+    /// Tensors the architecture needs are absent; all of them are listed.
+    #[error("{}: {} missing: {}", path.display(), count(names.len(), "tensor is", "tensors are"), names.join(", "))]
+    MissingTensors { path: PathBuf, names: Vec<String> },
+
+    /// A tensor has another shape or element type than the configuration demands.
+    #[error("{}: tensor `{tensor}`: expected {expected}, found {found}", path.display())]
+    TensorMismatch {
+        path: PathBuf,
+        tensor: String,
+        expected: String,
+        found: String,
+    },
+
+    /// The tokenizer cannot be read or does not fit the model.
+    #[error("{}: {message}", path.display())]
+    Tokenizer { path: PathBuf, message: String },
+
+    /// A dataset cannot be read.
+    #[error("{}: {message}", path.display())]
+    Dataset { path: PathBuf, message: String },
+
+    /// The text column does not exist.
+    #[error("{}: there is no text column `{column}`; columns: {} (choose one with --text-column)", path.display(), available.join(", "))]
+    MissingColumn {
+        path: PathBuf,
+        column: String,
+        available: Vec<String>,
+    },
+
+    /// The Hub has no such repository, revision or file, or does not let us see it.
+    #[error("{repo} (revision {revision}): {message}")]
+    NotOnHub {
+        repo: String,
+        revision: String,
+        message: String,
+    },
+
+    /// The network failed, after all retries.
+    #[error("{what}: {message}")]
+    Network { what: String, message: String },
+
+    /// Offline mode, and the cache does not hold what is needed.
+    #[error(
+        "{what} is not in the cache {} and offline mode is on; run once without --offline and HF_HUB_OFFLINE",
+        cache.display()
+    )]
+    Offline { what: String, cache: PathBuf },
+
+    /// A downloaded file is not the file that the Hub announced.
+    #[error("{}: SHA-256 is {found}, {expected} was announced; the damaged file has been removed, run the command again", path.display())]
+    Checksum {
+        path: PathBuf,
+        expected: String,
+        found: String,
+    },
+
+    /// The plan needs more memory than there is.
+    #[error("{0}")]
+    DoesNotFit(String),
+
+    /// The run was stopped by a signal; what was done is kept.
+    #[error("interrupted; continue with --resume --out {}", out.display())]
+    Interrupted { out: PathBuf },
+
+    /// The operating system refused.
+    #[error("{}: {source}{}", path.display(), io_remedy(source))]
+    Io {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+
+    /// A parquet file cannot be written or read.
+    #[error("{}: {message}", path.display())]
+    Parquet { path: PathBuf, message: String },
+
+    /// The tensor library failed.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl Error {
+    /// The process exit code: 1 failure, 2 usage, 3 bad model, data or tokenizer, 4 network,
+    /// 5 does not fit in memory, 75 interrupted. (6, non-finite rows, is no error: the scan finished.)
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Usage(_) | Error::OutDir { .. } => 2,
+            Error::Config { .. }
+            | Error::UnknownModelType { .. }
+            | Error::Checkpoint { .. }
+            | Error::MissingTensors { .. }
+            | Error::TensorMismatch { .. }
+            | Error::Tokenizer { .. }
+            | Error::Dataset { .. }
+            | Error::MissingColumn { .. }
+            | Error::NotOnHub { .. } => 3,
+            Error::Network { .. } | Error::Offline { .. } | Error::Checksum { .. } => 4,
+            Error::DoesNotFit(_) => 5,
+            Error::Interrupted { .. } => 75,
+            Error::Io { .. } | Error::Parquet { .. } | Error::Tensor(_) => 1,
+        }
+    }
+
+    /// For `map_err`: an input or output error at `path`.
+    pub fn io(path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.as_ref().to_path_buf();
+        move |source| Error::Io { path, source }
+    }
+}
+
+fn io_remedy(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            " (free some space, then run the same command with --resume)"
+        }
+        _ => "",
+    }
+}
+
+fn count(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}

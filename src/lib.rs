@@ -1,0 +1,6 @@
+//! attnscope measures how sparse the attention of pretrained language models is.
+
+pub mod error;
+pub mod metrics;
+
+pub use error::{Error, Result};
