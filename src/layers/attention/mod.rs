@@ -1,0 +1,141 @@
+//! Attention over packed sequences, with statistics of every row.
+//!
+//! [`Attention::forward`] chooses between two forms that give the same numbers:
+//! - [`fused`]: on the CPU, blocked over queries and keys, one pass per block, parallel over sequences,
+//!   heads and query blocks; the (query, key) map never exists;
+//! - [`tensor`]: candle operations on any device and with gradients, blocked over queries; it is also where
+//!   the full map comes from when an observer asks for it.
+
+mod fused;
+mod tensor;
+
+use candle_core::{Result, Tensor, bail};
+
+use super::{PackedSequences, cpu};
+use crate::metrics::RowStatistics;
+
+/// From scores to weights.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum AttentionFunction {
+    /// `exp(s_j) / Σ exp(s_k)`: rows sum to 1.
+    Softmax,
+    /// `1 / (1 + exp(−s_j − logit_bias))`, element by element: rows sum to anything
+    /// (Ramapuram et al., arXiv 2409.04431; the bias is −ln of the training length).
+    Sigmoid { logit_bias: f64 },
+}
+
+/// What is fixed about one layer's attention.
+#[derive(Debug, Clone)]
+pub struct Attention {
+    pub function: AttentionFunction,
+    pub num_heads: usize,
+    pub head_dim: usize,
+    /// Multiplies the dot products of queries and keys.
+    pub scale: f64,
+    /// ALiBi slope of each head; key `j` of query `i` gets the bias `slope · (j − i)`.
+    pub alibi_slopes: Option<Vec<f64>>,
+    /// Whether a query sees only its own and earlier positions.
+    pub causal: bool,
+}
+
+/// What a forward pass of [`Attention`] should give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// The weighted sum of the values.
+    pub attn_output: bool,
+    /// The statistics of every row.
+    pub rows: bool,
+    /// The full map.
+    pub attn_weights: bool,
+}
+
+/// What [`Attention::forward`] returns: the parts that were wanted.
+#[derive(Debug, Default)]
+pub struct AttentionResult {
+    /// (tokens, num_heads · head_dim), in the type of the values.
+    pub attn_output: Option<Tensor>,
+    /// (num_heads, tokens).
+    pub rows: Option<RowStatistics>,
+    /// One (num_heads, q_len, kv_len) float32 tensor per sequence; sequences without tokens have none, so
+    /// the list is as long as the non-empty sequences.
+    pub attn_weights: Option<Vec<Tensor>>,
+}
+
+impl Attention {
+    /// Attention within each sequence.
+    ///
+    /// `query_states`, `key_states`, `value_states`: (tokens, num_heads · head_dim), rows contiguous (views
+    /// into a fused projection are fine). Values are needed only for `attn_output`. Scores, weights and
+    /// statistics are float32 whatever the type of the inputs.
+    pub fn forward(
+        &self,
+        query_states: &Tensor,
+        key_states: &Tensor,
+        value_states: Option<&Tensor>,
+        sequences: &PackedSequences,
+        wanted: Wanted,
+    ) -> Result<AttentionResult> {
+        self.check(query_states, key_states, value_states, sequences, wanted)?;
+        let fusable = [Some(query_states), Some(key_states), value_states]
+            .into_iter()
+            .flatten()
+            .all(cpu::is_fusable);
+        if fusable && !wanted.attn_weights {
+            fused::forward(
+                self,
+                query_states,
+                key_states,
+                value_states,
+                sequences,
+                wanted,
+            )
+        } else {
+            tensor::forward(
+                self,
+                query_states,
+                key_states,
+                value_states,
+                sequences,
+                wanted,
+            )
+        }
+    }
+
+    fn check(
+        &self,
+        query_states: &Tensor,
+        key_states: &Tensor,
+        value_states: Option<&Tensor>,
+        sequences: &PackedSequences,
+        wanted: Wanted,
+    ) -> Result<()> {
+        let expected = (sequences.tokens(), self.num_heads * self.head_dim);
+        let named = [
+            ("query", Some(query_states)),
+            ("key", Some(key_states)),
+            ("value", value_states),
+        ];
+        for (name, states) in named {
+            if let Some(states) = states
+                && states.dims2()? != expected
+            {
+                bail!(
+                    "{name}_states: expected shape {expected:?}, found {:?}",
+                    states.dims()
+                )
+            }
+        }
+        if wanted.attn_output && value_states.is_none() {
+            bail!("the attention output needs value_states")
+        }
+        if let Some(slopes) = &self.alibi_slopes
+            && slopes.len() != self.num_heads
+        {
+            bail!("{} ALiBi slopes for {} heads", slopes.len(), self.num_heads)
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+//! The tensor form: candle operations, on any device, with gradients.
+//!
+//! Neighbouring sequences of equal length are treated as one block. Without gradients and without a wish
+//! for the map, queries are taken in blocks so that memory stays bounded whatever the length.
+
+use candle_core::{D, DType, Device, IndexOp, Result, Tensor};
+
+use super::{Attention, AttentionFunction, AttentionResult, Wanted};
+use crate::{layers::PackedSequences, metrics::RowStatistics};
+
+/// Elements of the largest (sequences, heads, queries, keys) block of scores: 256 MiB of float32.
+const BLOCK_ELEMENTS: usize = 1 << 26;
+
+pub(super) fn forward(
+    attention: &Attention,
+    query_states: &Tensor,
+    key_states: &Tensor,
+    value_states: Option<&Tensor>,
+    sequences: &PackedSequences,
+    wanted: Wanted,
+) -> Result<AttentionResult> {
+    let (heads, tokens) = (attention.num_heads, sequences.tokens());
+    let mut rows = wanted.rows.then(|| RowStatistics::zeros(heads * tokens));
+    let mut outputs = Vec::new();
+    let mut maps = Vec::new();
+    let tracked = query_states.track_op() || key_states.track_op();
+    for (first, count, length) in sequences.equal_length_runs() {
+        // (sequences, heads, length, head_dim)
+        let split = |states: &Tensor| -> Result<Tensor> {
+            states
+                .narrow(0, first, count * length)?
+                .reshape((count, length, heads, attention.head_dim))?
+                .transpose(1, 2)?
+                .contiguous()
+        };
+        let query = (split(query_states)?.to_dtype(DType::F32)? * attention.scale)?;
+        let key = split(key_states)?.to_dtype(DType::F32)?.t()?;
+        let value = match value_states.filter(|_| wanted.attn_output) {
+            Some(states) => Some((split(states)?.to_dtype(DType::F32)?, states.dtype())),
+            None => None,
+        };
+        let q_block = if tracked || wanted.attn_weights {
+            length
+        } else {
+            (BLOCK_ELEMENTS / (count * heads * length)).clamp(1, length)
+        };
+        let (mut block_outputs, mut block_maps) = (Vec::new(), Vec::new());
+        for q0 in (0..length).step_by(q_block) {
+            let q_len = q_block.min(length - q0);
+            let kv_len = if attention.causal { q0 + q_len } else { length };
+            let bias = Bias::new(attention, q0, q_len, kv_len, query.device())?;
+            let attn_scores = query
+                .narrow(2, q0, q_len)?
+                .matmul(&key.narrow(3, 0, kv_len)?)?;
+            let attn_weights = bias.weights(attention, &attn_scores)?;
+            if let Some(rows) = &mut rows {
+                let block = BlockRows {
+                    first,
+                    length,
+                    q0,
+                    tokens,
+                };
+                block.fill(rows, &attn_weights)?;
+            }
+            if let Some((value, dtype)) = &value {
+                let value = value.narrow(2, 0, kv_len)?.contiguous()?;
+                block_outputs.push(attn_weights.matmul(&value)?.to_dtype(*dtype)?);
+            }
+            if wanted.attn_weights {
+                block_maps.push(attn_weights);
+            }
+        }
+        if value.is_some() {
+            outputs.push(
+                Tensor::cat(&block_outputs, 2)?
+                    .transpose(1, 2)?
+                    .reshape((count * length, heads * attention.head_dim))?,
+            );
+        }
+        for map in &block_maps {
+            for i in 0..count {
+                maps.push(map.i(i)?);
+            }
+        }
+    }
+    let attn_output = match value_states.filter(|_| wanted.attn_output) {
+        Some(states) if outputs.is_empty() => Some(states.clone()),
+        Some(_) => Some(Tensor::cat(&outputs, 0)?),
+        None => None,
+    };
+    Ok(AttentionResult {
+        attn_output,
+        rows,
+        attn_weights: wanted.attn_weights.then_some(maps),
+    })
+}
+
+/// What is added to the scores of a block of queries, and which of them are masked.
+struct Bias {
+    /// (heads, q_len, kv_len) or (1, 1, 1): ALiBi and the function's own bias.
+    added: Tensor,
+    /// (q_len, kv_len): 1 where the key is visible; none if every key is.
+    visible: Option<Tensor>,
+}
+
+impl Bias {
+    fn new(
+        attention: &Attention,
+        q0: usize,
+        q_len: usize,
+        kv_len: usize,
+        device: &Device,
+    ) -> Result<Self> {
+        let key = Tensor::arange(0, kv_len as i64, device)?.to_dtype(DType::F32)?;
+        let query = Tensor::arange(q0 as i64, (q0 + q_len) as i64, device)?.to_dtype(DType::F32)?;
+        // j − i, exact in float32 for any length a model is trained on.
+        let offset = key
+            .reshape((1, 1, kv_len))?
+            .broadcast_sub(&query.reshape((1, q_len, 1))?)?;
+        let mut added = match &attention.alibi_slopes {
+            Some(slopes) => {
+                let slopes: Vec<f32> = slopes.iter().map(|&s| s as f32).collect();
+                let slopes = Tensor::from_vec(slopes, (attention.num_heads, 1, 1), device)?;
+                offset.broadcast_mul(&slopes)?
+            }
+            None => Tensor::zeros((1, 1, 1), DType::F32, device)?,
+        };
+        if let AttentionFunction::Sigmoid { logit_bias } = attention.function {
+            added = (added + logit_bias)?;
+        }
+        let visible = match attention.causal {
+            true => Some(offset.le(0f32)?.reshape((q_len, kv_len))?),
+            false => None,
+        };
+        Ok(Self { added, visible })
+    }
+
+    /// (sequences, heads, q_len, kv_len) scores → weights; a masked weight is exactly 0.
+    fn weights(&self, attention: &Attention, attn_scores: &Tensor) -> Result<Tensor> {
+        let scores = attn_scores.broadcast_add(&self.added)?;
+        let masked = |scores: &Tensor, value: f32| -> Result<Tensor> {
+            let Some(visible) = &self.visible else {
+                return Ok(scores.clone());
+            };
+            let value = Tensor::new(value, scores.device())?.broadcast_as(scores.shape())?;
+            visible
+                .broadcast_as(scores.shape())?
+                .where_cond(scores, &value)
+        };
+        match attention.function {
+            // `ops::softmax` and `ops::sigmoid` carry gradients, their `_last_dim` twin does not. Every
+            // query sees at least itself, so no row is masked as a whole.
+            AttentionFunction::Softmax => {
+                candle_nn::ops::softmax(&masked(&scores, f32::NEG_INFINITY)?, D::Minus1)
+            }
+            AttentionFunction::Sigmoid { .. } => masked(&candle_nn::ops::sigmoid(&scores)?, 0.0),
+        }
+    }
+}
+
+/// Where a block's rows belong among the rows of the whole batch.
+struct BlockRows {
+    first: usize,
+    length: usize,
+    q0: usize,
+    tokens: usize,
+}
+
+impl BlockRows {
+    /// Computes the statistics of a (sequences, heads, q_len, kv_len) block of weights.
+    fn fill(&self, rows: &mut RowStatistics, attn_weights: &Tensor) -> Result<()> {
+        let weights = attn_weights.detach();
+        let (count, heads, q_len, _) = weights.dims4()?;
+        let flat = |t: Tensor| -> Result<Vec<f32>> { t.flatten_all()?.to_vec1() };
+        let total = weights.sum(D::Minus1)?;
+        let share = weights.broadcast_div(&total.unsqueeze(D::Minus1)?)?;
+        // p ln p with 0 ln 0 = 0; a NaN share stays NaN.
+        let is_zero = share.eq(0f32)?;
+        let logs = is_zero.where_cond(&share.ones_like()?, &share)?.log()?;
+        let entropy = flat((share * logs)?.sum(D::Minus1)?.neg()?)?;
+        let max = flat(weights.max(D::Minus1)?)?;
+        let argmax: Vec<u32> = weights.argmax(D::Minus1)?.flatten_all()?.to_vec1()?;
+        let first = flat(weights.narrow(3, 0, 1)?)?;
+        let total = flat(total)?;
+        for s in 0..count {
+            for h in 0..heads {
+                let from = (s * heads + h) * q_len;
+                let to = h * self.tokens + self.first + s * self.length + self.q0;
+                rows.max[to..to + q_len].copy_from_slice(&max[from..from + q_len]);
+                rows.argmax[to..to + q_len].copy_from_slice(&argmax[from..from + q_len]);
+                rows.total[to..to + q_len].copy_from_slice(&total[from..from + q_len]);
+                rows.first[to..to + q_len].copy_from_slice(&first[from..from + q_len]);
+                rows.entropy[to..to + q_len].copy_from_slice(&entropy[from..from + q_len]);
+            }
+        }
+        Ok(())
+    }
+}
