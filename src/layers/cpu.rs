@@ -106,10 +106,8 @@ pub fn max(xs: &[f32]) -> f32 {
     let tail = chunks.remainder();
     for chunk in chunks {
         for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            // Written so that a NaN, once taken, stays: every comparison with it is false.
-            *lane = if *lane >= x {
-                *lane
-            } else if lane.is_nan() {
+            // A NaN, once taken, stays: `f32::max` would drop it.
+            *lane = if *lane >= x || lane.is_nan() {
                 *lane
             } else {
                 x

@@ -58,7 +58,7 @@ impl RmsNorm {
 }
 
 fn check_groups(columns: usize, group: usize) -> Result<()> {
-    if group == 0 || columns % group != 0 {
+    if group == 0 || !columns.is_multiple_of(group) {
         bail!("rms_norm: {columns} columns do not divide into groups of {group}")
     }
     Ok(())

@@ -151,8 +151,8 @@ impl Running {
         }
         let block_max = cpu::max(scores);
         let mut factor = 1.0;
-        // Also entered by a NaN, which then stays.
-        if !(block_max <= self.max) {
+        // A NaN enters too, and then stays.
+        if block_max > self.max || block_max.is_nan() {
             if self.total > 0.0 {
                 factor = exp(self.max - block_max);
                 self.moment = factor * (self.moment + self.total * (self.max - block_max));
@@ -217,7 +217,7 @@ impl Running {
             self.first = scores[0];
         }
         let block_max = cpu::max(scores);
-        if !(block_max <= self.max) {
+        if block_max > self.max || block_max.is_nan() {
             self.max = block_max;
             self.argmax = (k0 + position(scores, block_max)) as u32;
         }
@@ -227,27 +227,19 @@ impl Running {
     #[inline(always)]
     fn finish(&self, function: AttentionFunction) -> (f32, f32, f32, f32) {
         // −Σ p ln p with p = w / total.
-        let entropy = (ln(self.total) - self.moment / self.total).max_keep_nan(0.0);
+        let entropy = ln(self.total) - self.moment / self.total;
+        // Rounding may leave a hair below 0; `f32::max` would hide a NaN.
+        let entropy = if entropy < 0.0 { 0.0 } else { entropy };
         match function {
             AttentionFunction::Softmax => {
                 let first = exp(self.first - self.max) / self.total;
-                // Exactly 1, but NaN where the row is.
-                (1.0 / self.total, self.total / self.total, first, entropy)
+                let inverse = 1.0 / self.total;
+                // Exactly 1 for any finite total, and NaN for a NaN.
+                let total = if inverse.is_finite() { 1.0 } else { f32::NAN };
+                (inverse, total, first, entropy)
             }
             AttentionFunction::Sigmoid { .. } => (self.max, self.total, self.first, entropy),
         }
-    }
-}
-
-trait MaxKeepNan {
-    fn max_keep_nan(self, other: Self) -> Self;
-}
-
-impl MaxKeepNan for f32 {
-    /// `f32::max` drops a NaN; here it must be seen.
-    #[inline(always)]
-    fn max_keep_nan(self, other: f32) -> f32 {
-        if self < other { other } else { self }
     }
 }
 

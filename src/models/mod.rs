@@ -1,0 +1,132 @@
+//! Decoder architectures, one file per family.
+//!
+//! `config.json`'s `model_type` picks the family ([`open`]). A model is a description and a way to load
+//! parts; it holds no weights, so that an executor decides what is in memory and for how long.
+
+pub mod gala;
+
+use std::path::Path;
+
+use candle_core::Tensor;
+
+use crate::{
+    Error, Result,
+    checkpoint::{TensorSpec, Weights},
+    layers::PackedSequences,
+    observe::AttentionObserver,
+};
+
+/// The values of `model_type` that can be read.
+pub const SUPPORTED: &[&str] = &[gala::MODEL_TYPE];
+
+/// The sizes of a model, by their names in `config.json`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sizes {
+    pub hidden_size: usize,
+    pub intermediate_size: usize,
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: usize,
+    pub head_dim: usize,
+    pub vocab_size: usize,
+}
+
+/// How much of a layer is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LayerPart {
+    /// All of it.
+    Whole,
+    /// Up to the attention weights, and nothing after them: all a scan needs of the last layer.
+    AttentionWeights,
+}
+
+/// A decoder-only transformer.
+pub trait DecoderModel: Send + Sync {
+    /// Its sizes.
+    fn sizes(&self) -> &Sizes;
+
+    /// `softmax` or `sigmoid`.
+    fn attention_function(&self) -> &str;
+
+    /// `config.json`, as it was read.
+    fn config(&self) -> &serde_json::Value;
+
+    /// Every tensor the architecture needs.
+    fn tensors(&self) -> Vec<TensorSpec>;
+
+    /// Whether a query position that holds this token counts in the scores. Position and key stay in the
+    /// forward pass either way.
+    fn counts_as_query(&self, token: u32) -> bool;
+
+    /// Number of weights in a layer's matrices, each of which costs one multiplication and one addition per
+    /// token.
+    fn linear_weights(&self, part: LayerPart) -> usize;
+
+    /// Token ids to hidden states: (tokens, hidden_size). Reads only the embeddings it needs.
+    fn embed(&self, weights: &Weights, input_ids: &[u32]) -> Result<Tensor>;
+
+    /// Loads one layer, or the wanted part of it.
+    fn load_layer(
+        &self,
+        weights: &Weights,
+        layer_idx: usize,
+        part: LayerPart,
+    ) -> Result<Box<dyn DecoderLayer>>;
+
+    /// Loads what follows the last layer.
+    fn load_head(&self, weights: &Weights) -> Result<Box<dyn DecoderHead>>;
+}
+
+/// One loaded layer.
+pub trait DecoderLayer: Send + Sync {
+    /// (tokens, hidden_size) → the same, telling `observer` about the attention on the way; `None` if only
+    /// the part up to the attention weights was loaded.
+    fn forward(
+        &self,
+        hidden_states: &Tensor,
+        sequences: &PackedSequences,
+        observer: &mut dyn AttentionObserver,
+    ) -> candle_core::Result<Option<Tensor>>;
+}
+
+/// What follows the last layer: the final norm and the projection to the vocabulary.
+pub trait DecoderHead: Send + Sync {
+    /// (tokens, hidden_size) → the normalised hidden states.
+    fn norm(&self, hidden_states: &Tensor) -> candle_core::Result<Tensor>;
+
+    /// Normalised hidden states → (tokens, vocab_size) logits.
+    fn logits(&self, normed: &Tensor) -> candle_core::Result<Tensor>;
+}
+
+/// Reads `dir/config.json` and picks the architecture.
+///
+/// # Errors
+/// [`Error::UnknownModelType`], or [`Error::Config`] naming the field that is missing or unsupported.
+pub fn open(dir: &Path) -> Result<Box<dyn DecoderModel>> {
+    let path = dir.join("config.json");
+    let text = std::fs::read_to_string(&path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => Error::Checkpoint {
+            path: dir.to_path_buf(),
+            message: "has no config.json; is it a checkpoint directory?".into(),
+        },
+        _ => Error::io(&path)(e),
+    })?;
+    let config: serde_json::Value = serde_json::from_str(&text).map_err(|e| Error::Checkpoint {
+        path: path.clone(),
+        message: format!("is not valid JSON: {e}"),
+    })?;
+    let Some(model_type) = config.get("model_type").and_then(|v| v.as_str()) else {
+        return Err(Error::Config {
+            path,
+            field: "model_type".into(),
+            message: format!("missing; supported: {}", SUPPORTED.join(", ")),
+        });
+    };
+    match model_type {
+        gala::MODEL_TYPE => Ok(Box::new(gala::Gala::new(&path, config)?)),
+        other => Err(Error::UnknownModelType {
+            path,
+            model_type: other.into(),
+            supported: SUPPORTED.iter().map(|s| s.to_string()).collect(),
+        }),
+    }
+}
