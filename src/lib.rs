@@ -1,10 +1,12 @@
 //! attnscope measures how sparse the attention of pretrained language models is.
 
 pub mod checkpoint;
+pub mod corpus;
 pub mod error;
 pub mod layers;
 pub mod metrics;
 pub mod models;
 pub mod observe;
+pub mod random;
 
 pub use error::{Error, Result};
