@@ -293,23 +293,21 @@ pub fn parse_dataset(path: &Path, text: &str) -> Result<DatasetManifest> {
 
 fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
     toml::from_str(text).map_err(|error| {
-        // toml tells where, not which key: the key is what stands before `=` on that line.
+        let message = error.message();
+        let missing = message
+            .strip_prefix("missing field `")
+            .and_then(|rest| rest.split('`').next());
+        // Otherwise toml tells where, not which key: the key is what stands before `=` on that line.
         let line = error.span().and_then(|span| {
-            let start = text[..span.start]
+            let start = text
+                .get(..span.start)?
                 .rfind('\n')
                 .map_or(0, |newline| newline + 1);
             text[start..].lines().next()
         });
-        let field = line.map_or("", |line| line.split('=').next().unwrap_or(line).trim());
-        field_error(
-            path,
-            if field.is_empty() {
-                "(whole file)"
-            } else {
-                field
-            },
-            error.message(),
-        )
+        let key = line.and_then(|line| line.split('=').next()).map(str::trim);
+        let field = missing.or(key).filter(|key| !key.is_empty());
+        field_error(path, field.unwrap_or("(whole file)"), message)
     })
 }
 

@@ -7,6 +7,7 @@
 //! near 1, and scales of the query and key norms between 2 and 4, another one in each layer, which gives scores
 //! a spread of roughly 4 to 16 and so rows from broad to nearly one-hot.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -16,7 +17,7 @@ use anyhow::{Context, Result, ensure};
 use half::bf16;
 use rayon::prelude::*;
 use serde::Serialize;
-use serde_json::{Map, json};
+use serde_json::json;
 
 /// What turns scores into attention weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -213,7 +214,7 @@ pub fn write_checkpoint(
     };
 
     let shards = shards(tensors(config), dtype, shard_bytes);
-    let mut weight_map = Map::new();
+    let mut weight_map = BTreeMap::new();
     let mut total_size = 0;
     for (number, shard) in shards.iter().enumerate() {
         let name = match shards.len() {
@@ -223,7 +224,7 @@ pub fn write_checkpoint(
         let path = out.join(&name);
         write_shard(&path, shard, dtype, seed).with_context(|| path.display().to_string())?;
         for tensor in shard {
-            weight_map.insert(tensor.name.clone(), json!(name));
+            weight_map.insert(&tensor.name, name.clone());
             total_size += tensor.elements() * dtype.size();
         }
     }
@@ -276,19 +277,40 @@ fn shards(tensors: Vec<Tensor>, dtype: Dtype, shard_bytes: u64) -> Vec<Vec<Tenso
 
 /// One safetensors file: the length of the header, the header padded to eight bytes, the data.
 fn write_shard(path: &Path, tensors: &[Tensor], dtype: Dtype, seed: u64) -> Result<()> {
-    let mut header = Map::new();
-    header.insert("__metadata__".into(), json!({ "format": "pt" }));
+    #[derive(Serialize)]
+    struct Entry<'t> {
+        dtype: &'static str,
+        shape: &'t [usize],
+        data_offsets: [usize; 2],
+    }
+    #[derive(Serialize)]
+    struct Header<'t> {
+        #[serde(rename = "__metadata__")]
+        metadata: BTreeMap<&'static str, &'static str>,
+        #[serde(flatten)]
+        tensors: BTreeMap<&'t str, Entry<'t>>,
+    }
+    let name = match dtype {
+        Dtype::Bf16 => "BF16",
+        Dtype::F32 => "F32",
+    };
+    let mut entries = BTreeMap::new();
     let mut offset = 0;
     for tensor in tensors {
         let end = offset + tensor.elements() * dtype.size();
-        let name = match dtype {
-            Dtype::Bf16 => "BF16",
-            Dtype::F32 => "F32",
+        let entry = Entry {
+            dtype: name,
+            shape: &tensor.shape,
+            data_offsets: [offset, end],
         };
-        let entry = json!({ "dtype": name, "shape": tensor.shape, "data_offsets": [offset, end] });
-        header.insert(tensor.name.clone(), entry);
+        entries.insert(tensor.name.as_str(), entry);
         offset = end;
     }
+    let header = Header {
+        // What transformers expects to find.
+        metadata: BTreeMap::from([("format", "pt")]),
+        tensors: entries,
+    };
     let mut header = serde_json::to_vec(&header)?;
     header.resize(header.len().next_multiple_of(8), b' ');
 

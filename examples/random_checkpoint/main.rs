@@ -12,9 +12,10 @@ mod generator;
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Parser, ValueEnum};
 use generator::{AttentionFunction, DEMO_SEED, Dtype, GalaConfig};
+use tokenizers::Tokenizer;
 
 /// Writes a gala checkpoint directory with random weights.
 #[derive(Parser)]
@@ -102,6 +103,14 @@ fn main() -> Result<()> {
             args.intermediate_size.unwrap_or(preset.intermediate_size),
             args.vocab_size.unwrap_or(preset.vocab_size),
         ],
+    );
+    let pieces = Tokenizer::from_bytes(&tokenizer)
+        .map_err(|error| anyhow!("the tokenizer cannot be read: {error}"))?;
+    let pieces = pieces.get_vocab_size(true);
+    ensure!(
+        pieces <= config.vocab_size,
+        "the tokenizer has {pieces} pieces, more than the vocabulary of {}",
+        config.vocab_size
     );
     generator::write_checkpoint(
         &args.out,

@@ -153,8 +153,17 @@ fn unknown_and_missing_keys_are_refused() {
     );
     assert_eq!(config_error(toy_model(&axlearn)).0, "step");
 
-    let (_, message) = config_error(toy_model(&MODEL.replace("vocab_size = 64", "")));
-    assert!(message.contains("missing field `vocab_size`"), "{message}");
+    let (field, message) = config_error(toy_model(&MODEL.replace("vocab_size = 64", "")));
+    assert_eq!(
+        (field.as_str(), message.as_str()),
+        ("vocab_size", "missing field `vocab_size`")
+    );
+    assert_eq!(
+        config_error(toy_dataset(&DATASET.replace("rows = 3", ""))).0,
+        "rows"
+    );
+    assert_eq!(config_error(toy_dataset("näme = \"ü\nrows = 3")).0, "näme");
+    assert_eq!(config_error(toy_dataset("")).0, "name");
     let (field, _) = config_error(toy_model(
         &MODEL.replace("hidden_size = 48", "hidden_size = \"wide\""),
     ));
