@@ -2,8 +2,10 @@
 
 pub mod checkpoint;
 pub mod corpus;
+pub mod demo;
 pub mod error;
 pub mod layers;
+pub mod manifest;
 pub mod metrics;
 pub mod models;
 pub mod observe;
