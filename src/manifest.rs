@@ -22,14 +22,13 @@
 
 mod resolve;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Error, Result, corpus::Preprocessing};
 
 pub use resolve::{
     DATA_FILE_EXTENSIONS, DatasetSource, ModelSource, resolve_dataset, resolve_model,
@@ -75,7 +74,7 @@ pub struct ModelManifest {
     pub axlearn: Option<AxlearnCheckpoint>,
     /// What is done to a text before the tokenizer sees it.
     #[serde(default)]
-    pub text: TextPreprocessing,
+    pub text: Preprocessing,
 }
 
 /// Sizes of a model, under the names of `config.json`.
@@ -118,37 +117,6 @@ pub struct AxlearnCheckpoint {
     pub checkpoint: String,
     /// URL of the SentencePiece `.model` file.
     pub tokenizer: String,
-}
-
-/// Literal replacements made in a text, in order, before it is tokenised.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TextPreprocessing {
-    /// Applied one after the other, each to the result of the one before.
-    pub replacements: Vec<Replacement>,
-}
-
-/// One literal replacement, made wherever `from` occurs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Replacement {
-    /// What is replaced; never empty.
-    pub from: String,
-    /// What stands there instead.
-    pub to: String,
-}
-
-impl TextPreprocessing {
-    /// The text that the tokenizer sees; borrowed where nothing is replaced.
-    pub fn apply<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        let mut text = Cow::Borrowed(text);
-        for Replacement { from, to } in &self.replacements {
-            if text.contains(from.as_str()) {
-                text = Cow::Owned(text.replace(from.as_str(), to));
-            }
-        }
-        text
-    }
 }
 
 /// A known dataset: `datasets/<name>.toml`.
@@ -196,7 +164,7 @@ pub fn datasets() -> Result<Vec<DatasetManifest>> {
 
 /// Text preprocessing of an architecture, for checkpoints that no manifest names: what the manifests of that
 /// `model_type` say (a test makes sure that they agree), and none where there is no such manifest.
-pub fn preprocessing_for(model_type: &str) -> Result<TextPreprocessing> {
+pub fn preprocessing_for(model_type: &str) -> Result<Preprocessing> {
     let manifest = models()?
         .into_iter()
         .find(|model| model.model_type == model_type);
@@ -223,18 +191,6 @@ pub fn parse_model(path: &Path, text: &str) -> Result<ModelManifest> {
                 "{} heads do not divide hidden_size {}",
                 sizes.num_attention_heads, sizes.hidden_size
             ),
-        ));
-    }
-    if manifest
-        .text
-        .replacements
-        .iter()
-        .any(|replacement| replacement.from.is_empty())
-    {
-        return Err(field_error(
-            path,
-            "text.replacements",
-            "`from` must not be empty",
         ));
     }
     if let Some(hub) = &manifest.hub {

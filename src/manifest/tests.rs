@@ -90,10 +90,7 @@ fn manifests_of_one_architecture_prepare_text_alike() {
             model.name
         );
     }
-    assert_eq!(
-        preprocessing_for("gpt2").unwrap(),
-        TextPreprocessing::default()
-    );
+    assert_eq!(preprocessing_for("gpt2").unwrap(), Preprocessing::default());
 }
 
 #[test]
@@ -142,7 +139,7 @@ fn unknown_and_missing_keys_are_refused() {
         assert_eq!(field, "extra");
     }
     let text =
-        format!("{MODEL}\n[text]\nreplacements = [{{ from = \"a\", to = \"b\", regex = true }}]\n");
+        format!("{MODEL}\n[text]\nreplace = [{{ from = \"a\", to = \"b\", regex = true }}]\n");
     assert!(
         config_error(toy_model(&text))
             .1
@@ -201,8 +198,8 @@ fn values_that_cannot_be_true_are_refused() {
     ] {
         assert_eq!(changed("config.json", path), "hub.files", "{path}");
     }
-    let text = format!("{MODEL}\n[text]\nreplacements = [{{ from = \"\", to = \"b\" }}]\n");
-    assert_eq!(config_error(toy_model(&text)).0, "text.replacements");
+    let text = format!("{MODEL}\n[text]\nreplace = [{{ from = \"\", to = \"b\" }}]\n");
+    assert_eq!(config_error(toy_model(&text)).0, "text.replace");
     let local =
         format!("{MODEL}\n[axlearn]\ncheckpoint = \"/tmp/step\"\ntokenizer = \"gs://b/t\"\n");
     assert_eq!(config_error(toy_model(&local)).0, "axlearn.checkpoint");
@@ -211,22 +208,6 @@ fn values_that_cannot_be_true_are_refused() {
     assert_eq!(config_error(toy_dataset(&branch)).0, "revision");
     let outside = format!("{DATASET}\nfiles = [\"data/a.parquet\", \"../b.parquet\"]\n");
     assert_eq!(config_error(toy_dataset(&outside)).0, "files");
-}
-
-#[test]
-fn replacements_are_made_in_order() {
-    let replacement = |from: &str, to: &str| Replacement {
-        from: from.into(),
-        to: to.into(),
-    };
-    let text = TextPreprocessing {
-        replacements: vec![replacement("\r\n", "\n"), replacement("\n", "<n>")],
-    };
-    assert_eq!(text.apply("a\r\n\nb"), "a<n><n>b");
-    assert!(matches!(
-        text.apply("nothing to do"),
-        Cow::Borrowed("nothing to do")
-    ));
 }
 
 #[test]

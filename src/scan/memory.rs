@@ -1,0 +1,60 @@
+//! How much memory there is, and how much was used.
+
+use candle_core::Device;
+
+/// Bytes that a computation on `device` may still take; `None` where nobody says.
+pub fn available(device: &Device) -> Option<u64> {
+    match device {
+        Device::Cpu => available_on_host(),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(_) => candle_core::cuda_backend::cudarc::driver::result::mem_get_info()
+            .ok()
+            .map(|(free, _)| free as u64),
+        _ => None,
+    }
+}
+
+/// Free main memory: of the machine, or of the control group (container) if that has less.
+pub fn available_on_host() -> Option<u64> {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    let free = system.available_memory();
+    let limit = system.cgroup_limits().map_or(u64::MAX, |limits| limits.free_memory);
+    let available = free.min(limit);
+    (available > 0).then_some(available)
+}
+
+/// Free bytes of the disk that holds `path`.
+pub fn available_on_disk(path: &std::path::Path) -> Option<u64> {
+    let path = path.canonicalize().ok()?;
+    let disks = sysinfo::Disks::new_with_refreshed_list();
+    disks
+        .iter()
+        .filter(|disk| path.starts_with(disk.mount_point()))
+        .max_by_key(|disk| disk.mount_point().as_os_str().len())
+        .map(sysinfo::Disk::available_space)
+}
+
+/// The largest resident set this process has had, in bytes.
+pub fn peak() -> Option<u64> {
+    #[cfg(unix)]
+    {
+        use nix::sys::resource::{UsageWho, getrusage};
+        let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+        // Bytes on macOS, kilobytes elsewhere.
+        let unit = if cfg!(target_os = "macos") { 1 } else { 1024 };
+        u64::try_from(usage.max_rss()).ok().map(|rss| rss * unit)
+    }
+    #[cfg(not(unix))]
+    None
+}
+
+/// `1.5 GiB`.
+pub fn human(bytes: u64) -> String {
+    const GIB: f64 = (1u64 << 30) as f64;
+    const MIB: f64 = (1u64 << 20) as f64;
+    match bytes as f64 {
+        b if b >= GIB => format!("{:.1} GiB", b / GIB),
+        b => format!("{:.0} MiB", (b / MIB).ceil()),
+    }
+}
