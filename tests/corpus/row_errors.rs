@@ -149,6 +149,15 @@ fn files_of_another_kind() {
 }
 
 #[test]
+fn an_unsupported_compression_is_named() {
+    assert_eq!(
+        message(&golden("rows/lz4.parquet")),
+        "column `text` is compressed with LZ4_RAW, which cannot be read here; \
+         rewrite the file with zstd, snappy or gzip"
+    );
+}
+
+#[test]
 fn damaged_parquet_files() {
     let whole = std::fs::read(golden("rows/texts.parquet")).unwrap();
     for damaged in [&b""[..], b"PAR1", &whole[..whole.len() / 2], &whole[1..]] {
