@@ -1,6 +1,8 @@
 //! The text column of one parquet file.
 
+use std::fmt::Display;
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use arrow_array::{Array, cast::AsArray};
@@ -82,16 +84,14 @@ impl ParquetFile {
 
         let selection = RowSelection::from_consecutive_ranges(ranges.into_iter(), selected_start);
         let mask = ProjectionMask::roots(builder.parquet_schema(), [column]);
-        let reader = builder
+        let builder = builder
             .with_projection(mask)
             .with_row_groups(groups)
             .with_row_selection(selection)
-            .with_batch_size(ROWS_AT_A_TIME)
-            .build()
-            .map_err(|error| self.error(error))?;
+            .with_batch_size(ROWS_AT_A_TIME);
+        let mut reader = self.guarded(|| builder.build())?;
         let mut read = 0;
-        for batch in reader {
-            let batch = batch.map_err(|error| self.error(error))?;
+        while let Some(batch) = self.guarded(|| reader.next().transpose())? {
             let texts = batch.column(0).as_string_opt::<i32>().ok_or_else(|| {
                 self.error(format!(
                     "column `{}` does not read as text",
@@ -123,8 +123,8 @@ impl ParquetFile {
         let options = ArrowReaderOptions::new()
             .with_skip_arrow_metadata(true)
             .with_page_index_policy(page_index);
-        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
-            .map_err(|error| self.error(error))?;
+        let builder =
+            self.guarded(|| ParquetRecordBatchReaderBuilder::try_new_with_options(file, options))?;
 
         let columns = builder.schema().fields();
         let Some((column, field)) = columns.find(&self.text_column) else {
@@ -182,8 +182,17 @@ impl ParquetFile {
         metadata.row_groups().iter().enumerate().map(size).collect()
     }
 
+    /// Calls into the parquet crate. It checks most of what it reads, but some wrong bytes make
+    /// it panic; a damaged file is no reason to, so that becomes an error like the others.
+    fn guarded<T, E: Display>(&self, read: impl FnOnce() -> Result<T, E>) -> Result<T> {
+        match catch_unwind(AssertUnwindSafe(read)) {
+            Ok(result) => result.map_err(|error| self.error(error)),
+            Err(_) => Err(self.error("it is damaged; fetch or write it anew")),
+        }
+    }
+
     /// Damage, as far as a user is concerned: the file is not what its writer meant.
-    fn error(&self, message: impl std::fmt::Display) -> Error {
+    fn error(&self, message: impl Display) -> Error {
         Error::Dataset {
             path: self.path.clone(),
             message: format!("not a readable parquet file: {message}"),
