@@ -1,6 +1,8 @@
 //! The text column of one parquet file.
 
+use std::fmt::Display;
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use arrow_array::{Array, cast::AsArray};
@@ -9,7 +11,8 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
 };
-use parquet::file::metadata::PageIndexPolicy;
+use parquet::basic::Compression;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
 
 use crate::{Error, Result};
 
@@ -33,8 +36,11 @@ impl ParquetFile {
             text_column: text_column.into(),
             rows: 0,
         };
-        let (builder, _) = file.builder(PageIndexPolicy::Skip)?;
-        file.rows = row_group_sizes(&builder).sum();
+        let (builder, column) = file.builder(PageIndexPolicy::Skip)?;
+        file.rows = file
+            .row_group_sizes(builder.metadata(), column)?
+            .iter()
+            .sum();
         Ok(file)
     }
 
@@ -60,7 +66,8 @@ impl ParquetFile {
         let mut ranges = Vec::with_capacity(rows.len());
         let mut rest = rows;
         let (mut group_start, mut selected_start) = (0, 0);
-        for (group, size) in row_group_sizes(&builder).enumerate() {
+        let sizes = self.row_group_sizes(builder.metadata(), column)?;
+        for (group, size) in sizes.into_iter().enumerate() {
             let here = rest.partition_point(|&row| row < group_start + size);
             let (of_group, others) = rest.split_at(here);
             if !of_group.is_empty() {
@@ -77,16 +84,14 @@ impl ParquetFile {
 
         let selection = RowSelection::from_consecutive_ranges(ranges.into_iter(), selected_start);
         let mask = ProjectionMask::roots(builder.parquet_schema(), [column]);
-        let reader = builder
+        let builder = builder
             .with_projection(mask)
             .with_row_groups(groups)
             .with_row_selection(selection)
-            .with_batch_size(ROWS_AT_A_TIME)
-            .build()
-            .map_err(|error| self.error(error))?;
+            .with_batch_size(ROWS_AT_A_TIME);
+        let mut reader = self.guarded(|| builder.build())?;
         let mut read = 0;
-        for batch in reader {
-            let batch = batch.map_err(|error| self.error(error))?;
+        while let Some(batch) = self.guarded(|| reader.next().transpose())? {
             let texts = batch.column(0).as_string_opt::<i32>().ok_or_else(|| {
                 self.error(format!(
                     "column `{}` does not read as text",
@@ -118,8 +123,8 @@ impl ParquetFile {
         let options = ArrowReaderOptions::new()
             .with_skip_arrow_metadata(true)
             .with_page_index_policy(page_index);
-        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
-            .map_err(|error| self.error(error))?;
+        let builder =
+            self.guarded(|| ParquetRecordBatchReaderBuilder::try_new_with_options(file, options))?;
 
         let columns = builder.schema().fields();
         let Some((column, field)) = columns.find(&self.text_column) else {
@@ -142,19 +147,55 @@ impl ParquetFile {
         Ok((builder, column))
     }
 
+    /// Rows of each row group, which the chunks of the text column (whose number is `column`) confirm.
+    fn row_group_sizes(&self, metadata: &ParquetMetaData, column: usize) -> Result<Vec<usize>> {
+        let schema = metadata.file_metadata().schema_descr();
+        let leaf =
+            (0..schema.num_columns()).find(|&leaf| schema.get_column_root_idx(leaf) == column);
+        let leaf = leaf.ok_or_else(|| self.error("a column without values"))?;
+        let size = |(i, group): (usize, &RowGroupMetaData)| {
+            let (rows, chunk) = (group.num_rows(), group.column(leaf));
+            if chunk.num_values() != rows {
+                return Err(self.error(format!(
+                    "row group {i} is said to have {rows} rows and {} texts",
+                    chunk.num_values()
+                )));
+            }
+            match chunk.compression() {
+                Compression::UNCOMPRESSED
+                | Compression::SNAPPY
+                | Compression::GZIP(_)
+                | Compression::ZSTD(_) => {}
+                other => {
+                    return Err(Error::Dataset {
+                        path: self.path.clone(),
+                        message: format!(
+                            "column `{}` is compressed with {other}, which cannot be read here; \
+                             rewrite the file with zstd, snappy or gzip",
+                            self.text_column
+                        ),
+                    });
+                }
+            }
+            usize::try_from(rows).map_err(|_| self.error(format!("row group {i} has {rows} rows")))
+        };
+        metadata.row_groups().iter().enumerate().map(size).collect()
+    }
+
+    /// Calls into the parquet crate. It checks most of what it reads, but some wrong bytes make
+    /// it panic; a damaged file is no reason to, so that becomes an error like the others.
+    fn guarded<T, E: Display>(&self, read: impl FnOnce() -> Result<T, E>) -> Result<T> {
+        match catch_unwind(AssertUnwindSafe(read)) {
+            Ok(result) => result.map_err(|error| self.error(error)),
+            Err(_) => Err(self.error("it is damaged; fetch or write it anew")),
+        }
+    }
+
     /// Damage, as far as a user is concerned: the file is not what its writer meant.
-    fn error(&self, message: impl std::fmt::Display) -> Error {
+    fn error(&self, message: impl Display) -> Error {
         Error::Dataset {
             path: self.path.clone(),
             message: format!("not a readable parquet file: {message}"),
         }
     }
-}
-
-/// Rows of each row group. A negative count, which only a damaged footer has, counts as none.
-fn row_group_sizes(
-    builder: &ParquetRecordBatchReaderBuilder<File>,
-) -> impl Iterator<Item = usize> + '_ {
-    let groups = builder.metadata().row_groups().iter();
-    groups.map(|group| usize::try_from(group.num_rows()).unwrap_or(0))
 }

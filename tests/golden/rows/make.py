@@ -1,7 +1,8 @@
 """Writes data files and, in expected.json, the rows that Hugging Face's `datasets` finds in them.
 
 `pip install datasets pyarrow`; expected.json names the versions used. The parquet file has row groups
-of three rows, dictionary encoding, a null, and a nested column beside the texts, as pile-10k has.
+of three rows, dictionary encoding, a null, and a nested column beside the texts, as pile-10k has; gzip.parquet
+and lz4.parquet hold the same texts in other compressions, of which the second is not supported.
 """
 
 import json
@@ -38,3 +39,5 @@ with tempfile.TemporaryDirectory() as cache:
         rows = datasets.load_dataset(loader, data_files=str(here / name), split="train", cache_dir=cache)
         expected[name] = rows["text"][:]
 (here / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
+for codec in ["lz4", "gzip"]:
+    pyarrow.parquet.write_table(table.select(["text"]), here / f"{codec}.parquet", compression=codec)
