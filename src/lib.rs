@@ -2,5 +2,6 @@
 
 pub mod error;
 pub mod metrics;
+pub mod store;
 
 pub use error::{Error, Result};
