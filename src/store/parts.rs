@@ -42,7 +42,7 @@ pub struct Parts {
     plan: Plan,
     /// Where the rows of a (layer, batch) are: the file and the row group in it.
     done: BTreeMap<(i32, usize), (PathBuf, usize)>,
-    _lock: File,
+    lock: File,
 }
 
 /// What `--resume` finds.
@@ -106,7 +106,7 @@ impl Parts {
             dir,
             plan,
             done: BTreeMap::new(),
-            _lock: lock,
+            lock,
         })
     }
 
@@ -135,7 +135,7 @@ impl Parts {
             dir,
             plan,
             done: BTreeMap::new(),
-            _lock: lock,
+            lock,
         };
         parts.adopt()?;
         Ok(Resumed::Unfinished(parts))
@@ -214,14 +214,9 @@ impl Parts {
         assemble(&self.out, shard, provenance, &self.dir, &samples, layers)
     }
 
-    /// Removes the parts; to be called when `run.json` is in place.
+    /// Removes the parts; to be called when `run.json` is in place. What else lies beside them stays.
     pub fn remove(self) -> Result<()> {
-        let Self { dir, _lock, .. } = self;
-        // Without a plan there is no unfinished run, whatever else a crash leaves here.
-        let plan = dir.join(PLAN_JSON);
-        fs::remove_file(&plan).map_err(Error::io(&plan))?;
-        drop(_lock);
-        fs::remove_dir_all(&dir).map_err(Error::io(&dir))
+        remove_files(&self.out, self.lock)
     }
 
     fn layer_rows(&self, layer: usize) -> Result<Vec<SampleRow>> {
@@ -295,18 +290,34 @@ fn finished(out: &Path, fingerprint: &Fingerprint) -> Result<RunManifest> {
         return Err(refused(out, message));
     };
     same_run(out, theirs, fingerprint)?;
-    let dir = out.join(PARTS);
-    let plan = dir.join(PLAN_JSON);
-    if plan.exists() || !part_names(out)?.is_empty() {
-        drop(lock(out, &dir)?);
-        match fs::remove_file(&plan) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(Error::io(&plan)(error));
-            }
-            _ => fs::remove_dir_all(&dir).map_err(Error::io(&dir))?,
-        }
+    if has_plan(out) || !part_names(out)?.is_empty() {
+        let lock = lock(out, &out.join(PARTS))?;
+        remove_files(out, lock)?;
     }
     Ok(run)
+}
+
+/// Removes what [`Parts`] wrote into `parts/`, and the directory if nothing else is in it.
+fn remove_files(out: &Path, lock: File) -> Result<()> {
+    let dir = out.join(PARTS);
+    // First the plan: without it there is no unfinished run, whatever else a crash leaves here.
+    let mut ours = vec![PLAN_JSON.to_owned()];
+    ours.extend(part_names(out)?.into_iter().map(|(name, ..)| name));
+    ours.push(LOCK.to_owned());
+    drop(lock);
+    for path in ours.iter().map(|name| dir.join(name)) {
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Error::io(&path)(error));
+            }
+            _ => {}
+        }
+    }
+    remove_leftovers(&dir)?;
+    match fs::remove_dir(&dir) {
+        Err(error) if error.kind() != ErrorKind::DirectoryNotEmpty => Err(Error::io(&dir)(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Compares a fingerprint read from a file with this run's.

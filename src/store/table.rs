@@ -232,13 +232,33 @@ pub(super) fn damaged(path: &Path, message: impl Into<String>) -> Error {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
+    #[cfg(target_os = "linux")]
     use std::fs::OpenOptions;
 
     use super::*;
 
+    /// More rows than the parquet writer by itself puts into one row group.
+    #[test]
+    fn a_layer_is_one_row_group_however_large() {
+        let row = SampleRow {
+            sample: 1,
+            layer: 0,
+            head: 0,
+            sums: HeadSums::default(),
+        };
+        let rows = vec![row; 1024 * 1024 + 1];
+        let batch = samples_batch(Path::new("samples.parquet"), &rows).unwrap();
+        let sink = tempfile::tempfile().unwrap();
+        let mut writer = arrow_writer(sink, &SAMPLES, &[], &Provenance::new()).unwrap();
+        writer.write(&batch).unwrap();
+        writer.flush().unwrap();
+        assert_eq!(writer.close().unwrap().num_row_groups(), 1);
+    }
+
     /// `/dev/full` refuses every write the way a full disk does.
+    #[cfg(target_os = "linux")]
     #[test]
     fn a_full_disk_is_an_io_error_with_its_remedy() {
         let path = Path::new("out/samples.parquet");

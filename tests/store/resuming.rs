@@ -41,7 +41,7 @@ fn a_resumed_run_knows_what_is_done_and_finishes_the_rest() {
     assert_eq!(read_all(&first), in_order(rows(&[10, 20], 0..2)));
 
     assert_eq!(Parts::unfinished(out.path()).unwrap(), Some(fingerprint()));
-    let mut parts = resume(out.path());
+    let parts = resume(out.path());
     let done: Vec<bool> = (0..2)
         .flat_map(|batch| (0..3).map(move |layer| (batch, layer)))
         .map(|(batch, layer)| parts.is_done(batch, layer))
@@ -73,13 +73,17 @@ fn a_directory_with_other_files_is_fine_and_they_stay() {
     fs::write(out.path().join("notes.md"), "mine").unwrap();
     fs::create_dir(out.path().join("figures")).unwrap();
     assert_eq!(Parts::unfinished(out.path()).unwrap(), None);
+    fs::create_dir(out.path().join("parts")).unwrap();
+    fs::write(out.path().join("parts/cello.ly"), "mine, too").unwrap();
     run(out.path(), &[1, 2], None);
+    assert_eq!(names(&out.path().join("parts")), ["cello.ly"]);
     assert_eq!(
         names(out.path()),
         [
             "figures",
             "heads.parquet",
             "notes.md",
+            "parts",
             "run.json",
             "samples.parquet"
         ]

@@ -169,7 +169,7 @@ fn equal_runs_write_equal_bytes_however_the_work_was_cut() {
 }
 
 #[test]
-fn large_layers_stay_one_row_group() {
+fn a_large_layer_is_decoded_in_pieces_and_read_as_one() {
     let out = tempdir().unwrap();
     let samples: Vec<i64> = (0..30_000).collect();
     let mut parts = Parts::create(out.path(), &fingerprint()).unwrap();
