@@ -21,7 +21,7 @@ use super::table::{self, damaged};
 use super::{Fingerprint, HeadRow, Provenance, SampleRow, part_file};
 use crate::{Error, Result};
 
-const LOCK: &str = "lock";
+const LOCK: &str = ".attnscope-lock";
 
 /// `parts/plan.json`: whose parts these are.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -118,7 +118,11 @@ fn a_write_that_fails_halfway_leaves_nothing() {
     assert_eq!(names(dir.path()), ["parts"]);
     assert_eq!(
         names(&dir.path().join("parts")),
-        ["batch-00000-layers-000-000.parquet", "lock", "plan.json"],
+        [
+            ".attnscope-lock",
+            "batch-00000-layers-000-000.parquet",
+            "plan.json"
+        ],
         "the small part is there, the large one is not, and no temporary file"
     );
     let parts = resume(dir.path());

@@ -29,10 +29,10 @@ fn a_resumed_run_knows_what_is_done_and_finishes_the_rest() {
     assert_eq!(
         names(&out.path().join("parts")),
         [
+            ".attnscope-lock",
             "batch-00000-layers-000-001.parquet",
             "batch-00000-layers-002-002.parquet",
             "batch-00001-layers-000-001.parquet",
-            "lock",
             "plan.json"
         ]
     );
@@ -295,9 +295,9 @@ fn parts_with_the_wrong_rows_are_done_again() {
     assert_eq!(
         names(&out.path().join("parts")),
         [
+            ".attnscope-lock",
             "batch-00000-layers-000-001.parquet",
             "batch-00000-layers-002-002.parquet",
-            "lock",
             "notes.txt",
             "plan.json"
         ]
