@@ -10,5 +10,6 @@ pub mod metrics;
 pub mod models;
 pub mod observe;
 pub mod random;
+pub mod store;
 
 pub use error::{Error, Result};

@@ -1,6 +1,7 @@
-//! All integration tests, in one binary.
+//! All integration tests, in one binary: one module per room.
 
 mod corpus;
 mod demo;
 mod golden;
+mod store;
 mod support;
