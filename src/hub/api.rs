@@ -3,16 +3,15 @@
 //! [`Api::commit`] and [`Api::tree`] try again by themselves. [`Api::open`] makes one attempt and says
 //! whether another may help ([`Failure`]): only the download knows how far it has come.
 
-use std::time::Duration;
-
-use hf_hub::{HFClient, HFError, split_id};
+use hf_hub::{HFClient, split_id};
 use reqwest::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, HeaderMap, HeaderValue, LINK, RANGE, RETRY_AFTER,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, HeaderMap, HeaderValue, LINK, RANGE,
 };
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::Deserialize;
 
-use super::listing::{RepoFile, RepoKind, describe, is_commit, is_safe_path, is_sha256};
+use super::listing::{Place, RepoFile, RepoKind, is_commit, is_safe_path, is_sha256};
+use super::refusal::{Asker, cause, transport};
 use super::retry::{Failure, Retries, RetryPolicy};
 use super::settings::HubSettings;
 use crate::error::{Error, Result};
@@ -20,15 +19,13 @@ use crate::error::{Error, Result};
 /// A tree comes in pages of 1000 entries; a server that never stops sending pages is cut off here.
 const MAX_PAGES: usize = 1000;
 
-/// Longest part of a server's own message that is passed on.
-const MAX_SERVER_MESSAGE: usize = 300;
-
 pub(super) struct Api {
     hub: HFClient,
     http: Client,
     endpoint: Url,
     authorization: Option<HeaderValue>,
     retry: RetryPolicy,
+    asker: Asker,
 }
 
 /// A file's bytes as they arrive.
@@ -89,83 +86,64 @@ impl Api {
             .retry_max_attempts(0)
             .build()
             .map_err(|error| cannot_start(error.to_string()))?;
+        let mut shown = endpoint.clone();
+        // Whatever follows `user:` in an address is no business of an error message.
+        let _ = shown
+            .set_username("")
+            .and_then(|()| shown.set_password(None));
+        let asker = Asker {
+            endpoint: shown.as_str().trim_end_matches('/').to_owned(),
+            with_token: authorization.is_some(),
+        };
         Ok(Api {
             hub,
             http,
             endpoint,
             authorization,
             retry: settings.retry,
+            asker,
         })
     }
 
     /// The commit that a branch or tag stands for now.
-    pub(super) async fn commit(
-        &self,
-        kind: RepoKind,
-        repo: &str,
-        revision: &str,
-    ) -> Result<String> {
-        let what = describe(kind, repo, revision);
-        let (owner, name) = split_id(repo);
-        let sha = self.repeat(&what, async || {
-            let sha = match kind {
-                RepoKind::Model => self
-                    .hub
-                    .model(owner, name)
-                    .info()
-                    .revision(revision)
-                    .send()
-                    .await
-                    .map(|info| info.sha),
-                RepoKind::Dataset => self
-                    .hub
-                    .dataset(owner, name)
-                    .info()
-                    .revision(revision)
-                    .send()
-                    .await
-                    .map(|info| info.sha),
+    pub(super) async fn commit(&self, place: Place<'_>) -> Result<String> {
+        let (owner, name) = split_id(place.repo);
+        let sha = self.repeat(place, async || {
+            let revision = place.revision;
+            let sha = match place.kind {
+                RepoKind::Model => {
+                    let repo = self.hub.model(owner, name);
+                    let info = repo.info().revision(revision).send();
+                    info.await.map(|info| info.sha)
+                }
+                RepoKind::Dataset => {
+                    let repo = self.hub.dataset(owner, name);
+                    let info = repo.info().revision(revision).send();
+                    info.await.map(|info| info.sha)
+                }
             };
-            sha.map_err(|error| self.hub_failure(error, kind, repo, revision))
+            sha.map_err(|error| self.asker.hub_failure(error, place))
         });
         // It becomes a directory's name.
-        sha.await?
-            .filter(|sha| is_commit(sha))
-            .ok_or_else(|| Error::Network {
-                what: what.clone(),
-                message: "the server states no commit; is HF_ENDPOINT a Hub?".to_owned(),
-            })
+        let sha = sha.await?.filter(|sha| is_commit(sha));
+        sha.ok_or_else(|| Error::Network {
+            what: place.to_string(),
+            message: "the server states no commit; is HF_ENDPOINT a Hub?".to_owned(),
+        })
     }
 
     /// All files of a commit, sorted by path, each with a checked name and checksum.
-    pub(super) async fn tree(
-        &self,
-        kind: RepoKind,
-        repo: &str,
-        commit: &str,
-    ) -> Result<Vec<RepoFile>> {
-        let what = describe(kind, repo, commit);
-        let refuse = |message: String| Error::NotOnHub {
-            repo: format!("{kind} {repo}"),
-            revision: commit.to_owned(),
-            message,
-        };
+    pub(super) async fn tree(&self, place: Place<'_>) -> Result<Vec<RepoFile>> {
         let mut files: Vec<RepoFile> = Vec::new();
-        let mut url = self.url(
-            ["api", kind.plural()]
-                .into_iter()
-                .chain(repo.split('/'))
-                .chain(["tree", commit]),
-        );
+        let api = ["api", place.kind.plural()].into_iter();
+        let tree = ["tree", place.revision];
+        let mut url = self.url(api.chain(place.repo.split('/')).chain(tree));
         url.set_query(Some("recursive=true"));
         for _ in 0..MAX_PAGES {
-            let (entries, next) = self
-                .repeat(&what, async || {
-                    self.tree_page(&url, kind, repo, commit).await
-                })
-                .await?;
+            let page = self.repeat(place, async || self.tree_page(&url, place).await);
+            let (entries, next) = page.await?;
             for entry in entries.into_iter().filter(|entry| entry.kind == "file") {
-                files.push(entry.into_file().map_err(refuse)?);
+                files.push(entry.into_file().map_err(|why| place.not_on_hub(why))?);
             }
             match next {
                 Some(next) => url = next,
@@ -175,7 +153,7 @@ impl Api {
                 }
             }
         }
-        Err(refuse(format!(
+        Err(place.not_on_hub(format!(
             "the list of its files has more than {MAX_PAGES} pages"
         )))
     }
@@ -184,9 +162,7 @@ impl Api {
     async fn tree_page(
         &self,
         url: &Url,
-        kind: RepoKind,
-        repo: &str,
-        commit: &str,
+        place: Place<'_>,
     ) -> Result<(Vec<TreeEntry>, Option<Url>), Failure> {
         let mut request = self.http.get(url.clone());
         // The next page's address comes from the server. It may be another host's (mirrors pass on the
@@ -195,22 +171,27 @@ impl Api {
             request = request.headers(self.authorization());
         }
         let response = request.send().await.map_err(transport)?;
-        let response = self.check(response, kind, repo, commit, None)?;
-        let next = next_page(response.headers()).and_then(|next| url.join(&next).ok());
+        let response = self.asker.check(response, place, None)?;
+        let unusable = |why: String| Error::Network {
+            what: place.to_string(),
+            message: format!("the list of files cannot be read ({why}); is HF_ENDPOINT a Hub?"),
+        };
+        let next = next_page(response.headers()).map(|next| url.join(&next));
+        let next = next
+            .transpose()
+            .map_err(|error| unusable(error.to_string()))?;
         let text = response.bytes().await.map_err(transport)?;
-        let entries = serde_json::from_slice(&text).map_err(|error| Error::Network {
-            what: describe(kind, repo, commit),
-            message: format!("the list of files cannot be read ({error}); is HF_ENDPOINT a Hub?"),
-        })?;
+        let entries = serde_json::from_slice(&text).map_err(|error| unusable(error.to_string()))?;
         Ok((entries, next))
     }
 
     async fn repeat<T>(
         &self,
-        what: &str,
+        place: Place<'_>,
         mut attempt: impl AsyncFnMut() -> Result<T, Failure>,
     ) -> Result<T> {
-        let mut retries = Retries::new(&self.retry, what);
+        let what = place.to_string();
+        let mut retries = Retries::new(&self.retry, &what);
         loop {
             match attempt().await {
                 Ok(value) => return Ok(value),
@@ -222,23 +203,17 @@ impl Api {
     /// Starts to read a file of a commit at byte `offset`.
     pub(super) async fn open(
         &self,
-        kind: RepoKind,
-        repo: &str,
-        commit: &str,
+        place: Place<'_>,
         file: &RepoFile,
         offset: u64,
     ) -> Result<Body, Failure> {
-        let prefix = match kind {
+        let prefix = match place.kind {
             RepoKind::Model => None,
             RepoKind::Dataset => Some("datasets"),
         };
-        let url = self.url(
-            prefix
-                .into_iter()
-                .chain(repo.split('/'))
-                .chain(["resolve", commit])
-                .chain(file.path.split('/')),
-        );
+        let repo = prefix.into_iter().chain(place.repo.split('/'));
+        let resolve = ["resolve", place.revision].into_iter();
+        let url = self.url(repo.chain(resolve).chain(file.path.split('/')));
         let request = || {
             // An encoded body has other byte positions than the file.
             let request = self
@@ -260,7 +235,7 @@ impl Api {
         if offset > 0 && response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
             response = request().send().await.map_err(transport)?;
         }
-        let response = self.check(response, kind, repo, commit, Some(&file.path))?;
+        let response = self.asker.check(response, place, Some(&file.path))?;
 
         let (start, rest) = match response.status() {
             StatusCode::PARTIAL_CONTENT => {
@@ -306,158 +281,6 @@ impl Api {
             .iter()
             .map(|value| (AUTHORIZATION, value.clone()))
             .collect()
-    }
-
-    /// Passes a response with a good status on, and turns any other into a failure.
-    fn check(
-        &self,
-        response: Response,
-        kind: RepoKind,
-        repo: &str,
-        revision: &str,
-        file: Option<&str>,
-    ) -> Result<Response, Failure> {
-        let status = response.status();
-        if matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
-            return Ok(response);
-        }
-        let header = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
-        let refusal = Refusal {
-            status,
-            code: header("x-error-code"),
-            said: header("x-error-message"),
-            after: retry_after(response.headers()),
-        };
-        Err(self.refusal(refusal, kind, repo, revision, file))
-    }
-
-    fn hub_failure(&self, error: HFError, kind: RepoKind, repo: &str, revision: &str) -> Failure {
-        let (context, after) = match error {
-            HFError::RateLimited {
-                retry_after,
-                context,
-            } => (Some(context), retry_after),
-            HFError::Http { context }
-            | HFError::AuthRequired { context }
-            | HFError::Forbidden { context } => (Some(context), None),
-            HFError::RepoNotFound { context, .. } | HFError::RevisionNotFound { context, .. } => {
-                (context, None)
-            }
-            HFError::Request { source, .. } => return transport(source),
-            other => {
-                let what = describe(kind, repo, revision);
-                return Failure::Final(Error::Network {
-                    what,
-                    message: other.to_string(),
-                });
-            }
-        };
-        let refusal = match context {
-            Some(context) => Refusal {
-                status: context.status,
-                code: context.error_code,
-                said: context.server_message,
-                after,
-            },
-            None => Refusal {
-                status: StatusCode::NOT_FOUND,
-                code: None,
-                said: None,
-                after,
-            },
-        };
-        self.refusal(refusal, kind, repo, revision, None)
-    }
-
-    fn refusal(
-        &self,
-        refusal: Refusal,
-        kind: RepoKind,
-        repo: &str,
-        revision: &str,
-        file: Option<&str>,
-    ) -> Failure {
-        let Refusal {
-            status,
-            code,
-            said,
-            after,
-        } = refusal;
-        let said = said
-            .map(|said| plain(&said))
-            .filter(|said| !said.is_empty());
-        let said = said
-            .map(|said| format!(" (the server says: {said})"))
-            .unwrap_or_default();
-        if status.is_server_error()
-            || matches!(
-                status,
-                StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
-            )
-        {
-            return Failure::Transient {
-                message: format!("the server answers {status}{said}"),
-                after,
-            };
-        }
-        let place = match kind {
-            RepoKind::Model => "",
-            RepoKind::Dataset => "datasets/",
-        };
-        let page = format!("{}/{place}{repo}", self.hub.endpoint());
-        let sent = self.authorization.is_some();
-        let message = match (status, code.as_deref()) {
-            (_, Some("GatedRepo")) if sent => {
-                format!(
-                    "the repository is gated: request access on {page} with the account that HF_TOKEN belongs to"
-                )
-            }
-            (_, Some("GatedRepo")) => {
-                format!("the repository is gated: request access on {page}, then set HF_TOKEN")
-            }
-            (StatusCode::FORBIDDEN, _) => {
-                format!(
-                    "access is refused: the token in HF_TOKEN lacks the permission to read {page}"
-                )
-            }
-            (StatusCode::NOT_FOUND, Some("RevisionNotFound")) => {
-                format!("there is no such revision; see {page} for the branches and tags there are")
-            }
-            (StatusCode::NOT_FOUND, Some("EntryNotFound")) => {
-                format!("there is no file {} in it", file.unwrap_or("of that name"))
-            }
-            // The Hub answers 401 for what does not exist too, lest private names be guessed.
-            (StatusCode::UNAUTHORIZED, _) if sent => {
-                "there is no such repository (check the spelling), or the token \
-                 in HF_TOKEN is not valid or may not read it"
-                    .to_owned()
-            }
-            (StatusCode::UNAUTHORIZED, _) => {
-                "there is no such repository (check the spelling), or it is private: set \
-                 HF_TOKEN to a token that may read it"
-                    .to_owned()
-            }
-            (StatusCode::NOT_FOUND, _) => {
-                let file = file
-                    .map(|file| format!(" or no file {file} in it"))
-                    .unwrap_or_default();
-                format!(
-                    "there is no such repository or revision{file}; check the spelling (owner/name)"
-                )
-            }
-            _ => {
-                let what = describe(kind, repo, revision);
-                return Failure::Final(Error::Network {
-                    what,
-                    message: format!("the server answers {status}{said}"),
-                });
-            }
-        };
-        Failure::Final(Error::NotOnHub {
-            repo: format!("{kind} {repo}"),
-            revision: revision.to_owned(),
-            message: format!("{message}{said}"),
-        })
     }
 }
 
@@ -509,60 +332,6 @@ impl TreeEntry {
     }
 }
 
-/// An answer that is no success.
-struct Refusal {
-    status: StatusCode,
-    code: Option<String>,
-    said: Option<String>,
-    after: Option<Duration>,
-}
-
-/// A failure below HTTP.
-fn transport(error: reqwest::Error) -> Failure {
-    let place = if error.is_connect() {
-        "no connection"
-    } else {
-        "the connection failed"
-    };
-    Failure::transient(format!("{place}: {}", cause(&error)))
-}
-
-/// The innermost cause of an error, which is what a person can do something about. The layers above only
-/// repeat that a request failed, and name its address: a storage host's has a signature in it.
-fn cause(error: &reqwest::Error) -> String {
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    match innermost.downcast_ref::<reqwest::Error>() {
-        Some(_) if error.is_timeout() => "it timed out".to_owned(),
-        Some(_) => "the request failed".to_owned(),
-        None => innermost.to_string(),
-    }
-}
-
-/// A server's message as one short line that cannot play with the terminal.
-fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(MAX_SERVER_MESSAGE)
-        .collect::<String>()
-        .trim()
-        .into()
-}
-
-/// The seconds of a `Retry-After`. The other form, a date, is not used by the Hub and gives `None`.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers
-        .get(RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
-        .map(Duration::from_secs)
-}
-
 /// The address with `rel="next"` of a `Link` header.
 fn next_page(headers: &HeaderMap) -> Option<String> {
     let links = headers.get(LINK)?.to_str().ok()?;
@@ -605,15 +374,6 @@ mod tests {
         );
         assert_eq!(range_start("bytes 100-199/200"), Some(100));
         assert_eq!(range_start("bytes */200"), None);
-        assert_eq!(
-            retry_after(&headers(RETRY_AFTER, "7")),
-            Some(Duration::from_secs(7))
-        );
-        assert_eq!(
-            retry_after(&headers(RETRY_AFTER, "Wed, 21 Oct 2026 07:28:00 GMT")),
-            None
-        );
-        assert_eq!(plain("a\u{1b}[31m\nb "), "a [31m b");
     }
 
     #[test]

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
+use tokio::runtime::Handle;
 
-use super::STOP_POLL;
 use super::api::Body;
 use super::listing::RepoFile;
 use super::retry::Failure;
+use super::transfer::STOP_POLL;
 use crate::error::{Error, Result};
 
 /// A blob that is being written: `blobs/<etag>.incomplete`.
@@ -59,8 +60,9 @@ impl<'a> Partial<'a> {
             return self.start_over();
         }
         let mut buffer = vec![0; 1 << 20];
+        let mut beginning = (&self.file).take(on_disk);
         loop {
-            match self.file.read(&mut buffer) {
+            match beginning.read(&mut buffer) {
                 Ok(0) => return Ok(()),
                 Ok(read) => {
                     self.checksum.update(&buffer[..read]);
@@ -97,7 +99,7 @@ impl<'a> Partial<'a> {
     pub(super) fn receive(
         &mut self,
         mut body: Body,
-        runtime: &tokio::runtime::Handle,
+        runtime: &Handle,
         go_on: &mut dyn FnMut(u64) -> bool,
     ) -> Result<(), Failure> {
         if body.offset != self.length {

@@ -72,14 +72,51 @@ pub struct RepoListing {
 }
 
 impl RepoListing {
-    /// Names the repository and revision in messages: `model org/name (revision main)`.
-    pub(super) fn describe(&self) -> String {
-        describe(self.kind, &self.repo, &self.revision)
+    /// What was asked for: for messages.
+    pub(super) fn place(&self) -> Place<'_> {
+        Place {
+            kind: self.kind,
+            repo: &self.repo,
+            revision: &self.revision,
+        }
+    }
+
+    /// What is fetched: the commit.
+    pub(super) fn pinned(&self) -> Place<'_> {
+        Place {
+            revision: &self.commit,
+            ..self.place()
+        }
     }
 }
 
-pub(super) fn describe(kind: RepoKind, repo: &str, revision: &str) -> String {
-    format!("{kind} {repo} (revision {revision})")
+/// A repository at a revision, as a person or a request names it: `model org/name (revision main)`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) kind: RepoKind,
+    pub(super) repo: &'a str,
+    pub(super) revision: &'a str,
+}
+
+impl Place<'_> {
+    pub(super) fn not_on_hub(self, message: String) -> Error {
+        Error::NotOnHub {
+            repo: format!("{} {}", self.kind, self.repo),
+            revision: self.revision.to_owned(),
+            message,
+        }
+    }
+}
+
+impl std::fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Place {
+            kind,
+            repo,
+            revision,
+        } = self;
+        write!(f, "{kind} {repo} (revision {revision})")
+    }
 }
 
 /// Files of one commit, on disk.

@@ -40,13 +40,10 @@ mod cache;
 mod download;
 mod listing;
 mod progress;
+mod refusal;
 mod retry;
 mod settings;
-
-use std::fs;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+mod transfer;
 
 pub use listing::{RepoFile, RepoKind, RepoListing, Snapshot};
 pub use retry::RetryPolicy;
@@ -55,16 +52,8 @@ pub use settings::{HubSettings, Token};
 use crate::error::{Error, Result};
 use api::Api;
 use cache::RepoCache;
-use download::Partial;
-use listing::{check_repo, check_revision, describe, is_commit};
-use progress::Progress;
-use retry::Retries;
-
-/// Files that are downloaded at the same time.
-const PARALLEL_FILES: usize = 4;
-
-/// How soon a waiting thread notices that another one has failed.
-const STOP_POLL: Duration = Duration::from_millis(100);
+use listing::{Place, check_repo, check_revision, is_commit};
+use transfer::Transfer;
 
 /// The Hub and its cache.
 ///
@@ -126,17 +115,25 @@ impl Hub {
     pub fn resolve(&self, kind: RepoKind, repo: &str, revision: &str) -> Result<RepoListing> {
         check_repo(repo)?;
         check_revision(repo, revision)?;
+        let place = Place {
+            kind,
+            repo,
+            revision,
+        };
         let cache = self.cache(kind, repo);
         let (commit, files) = match &self.online {
             Some(Online { api, runtime }) => {
                 let commit = match is_commit(revision) {
                     true => revision.to_owned(),
-                    false => runtime.block_on(api.commit(kind, repo, revision))?,
+                    false => runtime.block_on(api.commit(place))?,
                 };
                 let files = match cache.tree(&commit) {
                     Some(files) => files,
                     None => {
-                        let files = runtime.block_on(api.tree(kind, repo, &commit))?;
+                        let files = runtime.block_on(api.tree(Place {
+                            revision: &commit,
+                            ..place
+                        }))?;
                         cache.write_tree(&commit, &files);
                         files
                     }
@@ -152,7 +149,7 @@ impl Hub {
                     Some((commit, files))
                 });
                 known.ok_or_else(|| Error::Offline {
-                    what: describe(kind, repo, revision),
+                    what: place.to_string(),
                     cache: self.settings.cache.clone(),
                 })?
             }
@@ -189,11 +186,14 @@ impl Hub {
             .collect();
         match &self.online {
             _ if missing.is_empty() => {}
-            Some(online) => self.download(online, &cache, listing, &missing)?,
+            Some(Online { api, runtime }) => {
+                Transfer::new(api, runtime.handle(), &cache, listing, &self.settings)
+                    .run(&missing)?
+            }
             None => {
                 let names: Vec<&str> = missing.iter().map(|file| file.path.as_str()).collect();
                 return Err(Error::Offline {
-                    what: format!("{}: {}", listing.describe(), names.join(", ")),
+                    what: format!("{}: {}", listing.place(), names.join(", ")),
                     cache: self.settings.cache.clone(),
                 });
             }
@@ -239,7 +239,7 @@ impl Hub {
     fn nothing_wanted(&self, listing: &RepoListing) -> Error {
         if self.online.is_none() {
             return Error::Offline {
-                what: format!("{}: any file that is needed", listing.describe()),
+                what: format!("{}: any file that is needed", listing.place()),
                 cache: self.settings.cache.clone(),
             };
         }
@@ -254,146 +254,8 @@ impl Hub {
         } else {
             ""
         };
-        Error::NotOnHub {
-            repo: format!("{} {}", listing.kind, listing.repo),
-            revision: listing.revision.clone(),
-            message: format!(
-                "none of its files is of use here; it holds: {}{more}",
-                held.join(", ")
-            ),
-        }
-    }
-
-    /// Downloads all of `files`, or fails with the first error once every transfer has stopped.
-    fn download(
-        &self,
-        online: &Online,
-        cache: &RepoCache,
-        listing: &RepoListing,
-        files: &[&RepoFile],
-    ) -> Result<()> {
-        let progress = Progress::new(
-            self.settings.progress,
-            &listing.repo,
-            files.iter().map(|file| file.size).sum(),
-        );
-        let transfer = Transfer {
-            online,
-            cache,
-            listing,
-            retry: &self.settings.retry,
-            progress: &progress,
-            stop: AtomicBool::new(false),
-        };
-        let next = AtomicUsize::new(0);
-        let failed: Mutex<Option<Error>> = Mutex::new(None);
-        // Plain threads: they hash and write, which must not hold up the runtime that drives the connections.
-        std::thread::scope(|scope| {
-            for _ in 0..PARALLEL_FILES.min(files.len()) {
-                scope.spawn(|| {
-                    while !transfer.stopped()
-                        && let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed))
-                    {
-                        if let Err(error) = transfer.file(file) {
-                            transfer.stop.store(true, Ordering::Relaxed);
-                            failed
-                                .lock()
-                                .unwrap_or_else(|poisoned| poisoned.into_inner())
-                                .get_or_insert(error);
-                        }
-                    }
-                });
-            }
-        });
-        progress.finish();
-        match failed
-            .into_inner()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-        {
-            Some(error) => Err(error),
-            None => Ok(()),
-        }
-    }
-}
-
-/// The download of several files of one repository.
-struct Transfer<'a> {
-    online: &'a Online,
-    cache: &'a RepoCache,
-    listing: &'a RepoListing,
-    retry: &'a RetryPolicy,
-    progress: &'a Progress,
-    /// Set when a file failed: the others stop where they are, to be continued another time.
-    stop: AtomicBool,
-}
-
-impl Transfer<'_> {
-    fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-
-    /// Sleeps, unless another file fails meanwhile.
-    fn pause(&self, delay: Duration) {
-        let start = Instant::now();
-        while !self.stopped()
-            && let Some(left) = delay.checked_sub(start.elapsed())
-            && !left.is_zero()
-        {
-            std::thread::sleep(left.min(STOP_POLL));
-        }
-    }
-
-    /// Brings one file into the cache, however many attempts it takes.
-    fn file(&self, file: &RepoFile) -> Result<()> {
-        let RepoListing {
-            kind, repo, commit, ..
-        } = self.listing;
-        let what = format!("{}: {}", self.listing.describe(), file.path);
-        let Some(etag) = file.etag() else {
-            // Only a listing that an offline `resolve` read off a snapshot lacks it.
-            return Err(Error::Usage(format!(
-                "{what}: listed without a checksum; resolve the revision online first"
-            )));
-        };
-        let Some(_lock) = self.cache.lock(etag, &what, &|| self.stopped())? else {
-            return Ok(());
-        };
-        let blob = self.cache.blob(etag);
-        if fs::metadata(&blob).is_ok_and(|found| found.len() == file.size) {
-            self.progress.advance(file.size);
-            return self.cache.link(commit, &file.path, etag);
-        }
-
-        let mut partial = Partial::open(file, &blob)?;
-        let mut shown = partial.length();
-        self.progress.resume(shown);
-        let mut farthest = partial.length();
-        let mut retries = Retries::new(self.retry, &what);
-        while !partial.is_whole() {
-            let Online { api, runtime } = self.online;
-            let attempt = runtime
-                .block_on(api.open(*kind, repo, commit, file, partial.length()))
-                .and_then(|body| {
-                    partial.receive(body, runtime.handle(), &mut |length| {
-                        // Getting back to where an earlier attempt came is no progress, or a server that ignores
-                        // ranges and always breaks at the same place would be asked for ever.
-                        if length > farthest {
-                            farthest = length;
-                            retries.progress();
-                        }
-                        self.progress.moved(shown, length);
-                        shown = length;
-                        !self.stopped()
-                    })
-                });
-            if self.stopped() {
-                return Ok(());
-            }
-            if let Err(failure) = attempt {
-                self.pause(retries.next(failure)?);
-            }
-        }
-        partial.finish(&blob)?;
-        self.cache.link(commit, &file.path, etag)
+        let held = held.join(", ");
+        let message = format!("none of its files is of use here; it holds: {held}{more}");
+        listing.place().not_on_hub(message)
     }
 }

@@ -2,10 +2,11 @@
 
 use std::fs;
 
-use attnscope::hub::{Hub, HubSettings, RepoKind};
+use attnscope::hub::RepoKind;
 
-use super::server::{Site, TOKEN, git_oid};
-use super::{COMMIT, CONFIG, LATER_COMMIT, REPO, World, fetch_all, pattern, settings};
+use super::http::git_oid;
+use super::server::{Site, TOKEN};
+use super::{COMMIT, CONFIG, LATER_COMMIT, REPO, World, child, fetch_all, pattern};
 
 #[test]
 fn a_fresh_download_has_the_layout_of_pythons_cache() {
@@ -247,17 +248,19 @@ fn the_token_goes_to_the_endpoint_only() {
 #[test]
 fn without_a_token_none_is_sent_whatever_the_environment_holds() {
     let world = World::new();
-    let settings = HubSettings {
-        token: None,
-        ..settings(&world.site.endpoint(), world.cache.path())
-    };
-    fetch_all(&Hub::new(settings).unwrap()).unwrap();
+    let mut download = child::download_without_token(&world);
+    download
+        .env("HF_TOKEN", TOKEN)
+        .env_remove("HF_HUB_DISABLE_IMPLICIT_TOKEN");
+    assert!(download.status().unwrap().success());
+    let log = world.site.log();
     assert!(
-        world
-            .site
-            .log()
-            .iter()
-            .all(|request| request.authorization.is_none())
+        log.iter()
+            .any(|request| request.path.contains("/revision/"))
+    );
+    assert!(
+        log.iter().all(|request| request.authorization.is_none()),
+        "{log:?}"
     );
 }
 

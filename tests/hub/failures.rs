@@ -196,7 +196,7 @@ fn refusals_name_the_remedy_and_never_the_token() {
         ),
         (401, "GatedRepo", "request access", "then set HF_TOKEN"),
         (403, "GatedRepo", "request access", "then set HF_TOKEN"),
-        (403, "", "lacks the permission", "lacks the permission"),
+        (403, "", "lacks the permission", "set HF_TOKEN"),
     ] {
         for (token, expected) in [(true, with_token), (false, without_token)] {
             let world = World::new();
@@ -255,6 +255,24 @@ fn bad_names_are_usage_errors_without_a_request() {
         assert_eq!(error.exit_code(), 2, "{error}");
     }
     assert_eq!(world.site.log().len(), 0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_an_io_error_and_leaves_nothing_wrong_behind() {
+    let world = World::new();
+    fs::create_dir_all(world.repo_dir().join("blobs")).unwrap();
+    // Every write to this device fails for want of space.
+    std::os::unix::fs::symlink("/dev/full", world.partial()).unwrap();
+    let error = world.fetch().unwrap_err();
+    assert!(
+        matches!(&error, Error::Io { path, .. } if *path == world.partial()),
+        "{error}"
+    );
+    assert!(error.to_string().contains("free some space"), "{error}");
+    assert_eq!(error.exit_code(), 1);
+    world.fetch().unwrap();
+    assert_eq!(fs::read(world.weights_blob()).unwrap(), world.weights);
 }
 
 #[cfg(unix)]

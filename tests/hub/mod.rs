@@ -1,8 +1,11 @@
 //! Downloads from a Hub that runs inside the tests.
 
+mod child;
 mod download;
 mod failures;
+mod http;
 mod offline;
+mod python;
 mod resume;
 mod server;
 
@@ -89,7 +92,7 @@ impl World {
         use sha2::Digest;
         self.repo_dir()
             .join("blobs")
-            .join(server::hex(&sha2::Sha256::digest(&self.weights)))
+            .join(http::hex(&sha2::Sha256::digest(&self.weights)))
     }
 
     fn partial(&self) -> PathBuf {

@@ -1,16 +1,12 @@
 //! Downloads that stop in the middle go on where they stopped.
 
 use std::fs;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use attnscope::hub::{Hub, HubSettings, RetryPolicy};
+use attnscope::hub::{Hub, HubSettings};
 
-use super::server::Fault;
-use super::{CONFIG, World, fetch_all, settings};
-
-/// Set for the child process: the endpoint and the cache directory.
-const CHILD: &str = "ATTNSCOPE_TEST_HUB_CHILD";
+use super::server::{Fault, Request};
+use super::{CONFIG, World, child, fetch_all, settings};
 
 fn range(from: usize) -> Option<String> {
     Some(format!("bytes={from}-"))
@@ -188,20 +184,6 @@ fn when_one_file_fails_the_others_stop_and_keep_what_they_have() {
     );
 }
 
-/// Not a test by itself: what the child process of the next one runs.
-#[test]
-fn child_process() {
-    let Ok(place) = std::env::var(CHILD) else {
-        return;
-    };
-    let (endpoint, cache) = place.split_once('|').unwrap();
-    let settings = HubSettings {
-        retry: RetryPolicy::default(),
-        ..settings(endpoint, cache.as_ref())
-    };
-    fetch_all(&Hub::new(settings).unwrap()).unwrap();
-}
-
 #[test]
 fn a_killed_process_is_continued_from_the_bytes_on_disk() {
     let world = World::with_weights(3_000_000);
@@ -209,15 +191,7 @@ fn a_killed_process_is_continued_from_the_bytes_on_disk() {
     world
         .site
         .fault("model.safetensors", Fault::HoldAfter(half));
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "hub::resume::child_process", "--nocapture"])
-        .env(
-            CHILD,
-            format!("{}|{}", world.site.endpoint(), world.cache.path().display()),
-        )
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = child::download(&world).spawn().unwrap();
     world
         .site
         .wait_for(|log| log.iter().any(|request| request.sent == half));
@@ -262,26 +236,13 @@ fn two_processes_at_once_do_not_disturb_each_other() {
     world
         .site
         .fault("model.safetensors", Fault::HoldAfter(1_000_000));
-    let child = || {
-        Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "hub::resume::child_process", "--nocapture"])
-            .env(
-                CHILD,
-                format!("{}|{}", world.site.endpoint(), world.cache.path().display()),
-            )
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap()
-    };
-    let mut first = child();
+    let mut first = child::download(&world).spawn().unwrap();
     world
         .site
         .wait_for(|log| log.iter().any(|request| request.sent == 1_000_000));
-    let mut second = child();
+    let mut second = child::download(&world).spawn().unwrap();
     // The second has listed the files and waits for the lock; the first one's connection breaks and it goes on.
-    let revisions = |log: &[super::server::Request]| {
-        log.iter().filter(|r| r.path.contains("/revision/")).count()
-    };
+    let revisions = |log: &[Request]| log.iter().filter(|r| r.path.contains("/revision/")).count();
     world.site.wait_for(|log| revisions(log) == 2);
     world.site.release();
     assert!(first.wait().unwrap().success());

@@ -5,13 +5,13 @@
 //! asked and how many bytes of body went out ([`Site::log`]).
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use sha1::Sha1;
 use sha2::{Digest, Sha256};
+
+use super::http::{self, Reply, decode, git_oid, hex};
 
 /// The token that the tests use. It must never reach the storage host.
 pub const TOKEN: &str = "hf_test_token";
@@ -186,30 +186,14 @@ impl Site {
     }
 
     fn serve(&self, stream: TcpStream, cdn: bool) -> std::io::Result<()> {
-        let mut reader = BufReader::new(stream.try_clone()?);
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        let mut words = line.split_whitespace();
-        let (method, path) = match (words.next(), words.next()) {
-            (Some(method), Some(path)) => (method.to_owned(), path.to_owned()),
-            _ => return Ok(()),
+        let Some(head) = http::read_head(&stream)? else {
+            return Ok(());
         };
-        let mut headers = HashMap::new();
-        loop {
-            let mut line = String::new();
-            reader.read_line(&mut line)?;
-            match line.trim_end().split_once(':') {
-                Some((name, value)) => {
-                    headers.insert(name.to_ascii_lowercase(), value.trim().to_owned())
-                }
-                None => break,
-            };
-        }
         let request = Request {
             cdn,
-            path: path.clone(),
-            range: headers.get("range").cloned(),
-            authorization: headers.get("authorization").cloned(),
+            path: head.path.clone(),
+            range: head.headers.get("range").cloned(),
+            authorization: head.headers.get("authorization").cloned(),
             sent: 0,
         };
         let index = {
@@ -218,13 +202,18 @@ impl Site {
             state.log.len() - 1
         };
         self.state.1.notify_all();
-        let mut reply = Reply {
-            site: self,
-            stream,
-            head_only: method == "HEAD",
-            index,
+        let count = |bytes| {
+            if let Some(request) = self.state().log.get_mut(index) {
+                request.sent += bytes;
+            }
+            self.state.1.notify_all();
         };
-        let path = path.strip_prefix('/').unwrap_or(&path);
+        let mut reply = Reply {
+            stream,
+            head_only: head.method == "HEAD",
+            count: &count,
+        };
+        let path = head.path.strip_prefix('/').unwrap_or(&head.path);
         if cdn {
             self.serve_content(&mut reply, path, &request)
         } else {
@@ -438,16 +427,6 @@ impl File {
     }
 }
 
-pub fn git_oid(content: &[u8]) -> String {
-    hex(&Sha1::new_with_prefix(format!("blob {}\0", content.len()))
-        .chain_update(content)
-        .finalize())
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn tree_entry(file: &File) -> String {
     let (size, path) = (file.content.len(), &file.path);
     if !file.lfs {
@@ -477,69 +456,4 @@ fn split_route(path: &str) -> Option<(String, &str, &str)> {
             let (prefix, rest) = path.split_once(&format!("/{verb}/"))?;
             Some((prefix.to_owned(), verb, rest))
         })
-}
-
-fn decode(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        if first == b'%' {
-            bytes.push(u8::from_str_radix(std::str::from_utf8(&tail[..2]).unwrap(), 16).unwrap());
-            rest = &tail[2..];
-        } else {
-            bytes.push(first);
-            rest = tail;
-        }
-    }
-    String::from_utf8(bytes).unwrap()
-}
-
-struct Reply<'a> {
-    site: &'a Site,
-    stream: TcpStream,
-    head_only: bool,
-    index: usize,
-}
-
-impl Reply<'_> {
-    fn head(
-        &mut self,
-        status: u16,
-        headers: &[(&'static str, String)],
-        length: usize,
-    ) -> std::io::Result<()> {
-        let mut head = format!(
-            "HTTP/1.1 {status} Status\r\nConnection: close\r\nContent-Length: {length}\r\n"
-        );
-        for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        self.stream.write_all(format!("{head}\r\n").as_bytes())
-    }
-
-    fn status(&mut self, status: u16, headers: &[(&'static str, String)]) -> std::io::Result<()> {
-        self.head(status, headers, 0)
-    }
-
-    fn json(&mut self, headers: &[(&'static str, String)], body: &str) -> std::io::Result<()> {
-        self.head(200, headers, body.len())?;
-        if self.head_only {
-            Ok(())
-        } else {
-            self.stream.write_all(body.as_bytes())
-        }
-    }
-
-    /// A file's bytes, which are counted.
-    fn body(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        if self.head_only {
-            return Ok(());
-        }
-        self.stream.write_all(bytes)?;
-        if let Some(request) = self.site.state().log.get_mut(self.index) {
-            request.sent += bytes.len();
-        }
-        self.site.state.1.notify_all();
-        Ok(())
-    }
 }
