@@ -90,7 +90,7 @@ pub enum Error {
     Offline { what: String, cache: PathBuf },
 
     /// A downloaded file is not the file that the Hub announced.
-    #[error("{}: SHA-256 is {found}, {expected} was announced; the damaged file has been removed, run the command again", path.display())]
+    #[error("{}: checksum is {found}, {expected} was announced; the damaged file has been removed, run the command again", path.display())]
     Checksum {
         path: PathBuf,
         expected: String,

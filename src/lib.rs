@@ -4,12 +4,14 @@ pub mod checkpoint;
 pub mod corpus;
 pub mod demo;
 pub mod error;
+pub mod hub;
 pub mod layers;
 pub mod manifest;
 pub mod metrics;
 pub mod models;
 pub mod observe;
 pub mod random;
+pub mod scan;
 pub mod store;
 
 pub use error::{Error, Result};

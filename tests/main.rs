@@ -3,5 +3,6 @@
 mod corpus;
 mod demo;
 mod golden;
+mod hub;
 mod store;
 mod support;
