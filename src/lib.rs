@@ -1,6 +1,7 @@
 //! attnscope measures how sparse the attention of pretrained language models is.
 
 pub mod checkpoint;
+pub mod commands;
 pub mod corpus;
 pub mod demo;
 pub mod error;

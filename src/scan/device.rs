@@ -39,7 +39,10 @@ pub fn open(argument: &str) -> Result<(Device, String)> {
                     "--device {other} is none of auto, cpu, cuda:N, metal"
                 )));
             };
-            Ok((Device::new_cuda(ordinal).map_err(absent)?, format!("cuda:{ordinal}")))
+            Ok((
+                Device::new_cuda(ordinal).map_err(absent)?,
+                format!("cuda:{ordinal}"),
+            ))
         }
     }
 }
@@ -54,6 +57,8 @@ pub fn dtype(argument: &str) -> Result<DType> {
         "auto" | "f32" => Ok(DType::F32),
         "bf16" => Ok(DType::BF16),
         "f16" => Ok(DType::F16),
-        other => Err(Error::Usage(format!("--dtype {other} is none of auto, f32, bf16, f16"))),
+        other => Err(Error::Usage(format!(
+            "--dtype {other} is none of auto, f32, bf16, f16"
+        ))),
     }
 }

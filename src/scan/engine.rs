@@ -93,10 +93,20 @@ impl Work<'_> {
 
     /// Packs batch `index`.
     pub fn batch(&self, index: usize) -> PackedBatch {
-        let samples = || self.batches[index].samples.iter().map(|&i| &self.samples[i]);
-        let input_ids: Vec<u32> = samples().flat_map(|s| s.input_ids.iter().copied()).collect();
+        let samples = || {
+            self.batches[index]
+                .samples
+                .iter()
+                .map(|&i| &self.samples[i])
+        };
+        let input_ids: Vec<u32> = samples()
+            .flat_map(|s| s.input_ids.iter().copied())
+            .collect();
         let lengths: Vec<usize> = samples().map(|s| s.input_ids.len()).collect();
-        let counted = input_ids.iter().map(|&id| self.model.counts_as_query(id)).collect();
+        let counted = input_ids
+            .iter()
+            .map(|&id| self.model.counts_as_query(id))
+            .collect();
         PackedBatch {
             index,
             sequences: PackedSequences::from_lengths(&lengths),
@@ -111,20 +121,25 @@ impl Work<'_> {
             true => LayerPart::AttentionWeights,
             false => LayerPart::Whole,
         };
-        self.clock.load(|| self.model.load_layer(self.weights, layer_idx, part))
+        self.clock
+            .load(|| self.model.load_layer(self.weights, layer_idx, part))
     }
 
     /// Fails if the scan is to stop.
     pub fn check_stop(&self) -> Result<()> {
         match (self.stop)() {
-            true => Err(Error::Interrupted { out: Default::default() }),
+            true => Err(Error::Interrupted {
+                out: Default::default(),
+            }),
             false => Ok(()),
         }
     }
 
     /// Counts a batch that has passed a layer.
     pub fn passed(&self, tokens: usize) {
-        self.clock.tokens.fetch_add(tokens as u64, Ordering::Relaxed);
+        self.clock
+            .tokens
+            .fetch_add(tokens as u64, Ordering::Relaxed);
         self.progress.advance(tokens as u64);
     }
 
@@ -141,7 +156,10 @@ impl Work<'_> {
                 // Rows come layer by layer; take the longest run of layers that are all new, or all known.
                 let known = |row: &SampleRow| parts.is_done(batch, row.layer as usize);
                 let is_known = known(first);
-                let len = rest.iter().position(|row| known(row) != is_known).unwrap_or(rest.len());
+                let len = rest
+                    .iter()
+                    .position(|row| known(row) != is_known)
+                    .unwrap_or(rest.len());
                 let (run, after) = rest.split_at(len);
                 if let (false, Some(last)) = (is_known, run.last()) {
                     parts.write(batch, first.layer as usize..last.layer as usize + 1, run)?;

@@ -27,6 +27,7 @@ use sha2::{Digest, Sha256};
 
 pub use engine::Progress;
 use engine::{Clock, Work};
+use hidden_states::HiddenStates;
 use plan::{Demand, Executor, Memory, Plan};
 use sources::{DatasetFiles, ModelFiles};
 
@@ -34,12 +35,15 @@ use crate::{
     Error, Result,
     checkpoint::{Checkpoint, Weights},
     corpus::{
-        Batch, BatchLimit, Preprocessing, Rows, SampleSize, Shard, TextTokenizer, TokenLimits, TokenizedSamples,
-        indices_sha256, plan_batches, sample_rows,
+        Batch, BatchLimit, Preprocessing, Rows, SampleSize, Shard, TextTokenizer, TokenLimits,
+        TokenizedSamples, indices_sha256, plan_batches, sample_rows,
     },
     manifest,
     models::{self, DecoderModel},
-    store::{BatchPlan, Fingerprint, HeadRow, Parts, Resumed, RunManifest, SamplingRecord, Timings, read_heads, rfc3339},
+    store::{
+        BatchPlan, Fingerprint, HeadRow, Parts, Resumed, RunManifest, SamplingRecord, Timings,
+        read_heads, rfc3339,
+    },
 };
 
 /// What to scan, and how.
@@ -99,7 +103,12 @@ pub fn run(request: &Request, watcher: &dyn Watcher) -> Result<Outcome> {
     let seconds_tokenize = started.elapsed().as_secs_f64();
 
     let (plan, limit) = make_plan(request, &*model, &texts)?;
-    let lengths: Vec<usize> = texts.tokenized.samples.iter().map(|s| s.input_ids.len()).collect();
+    let lengths: Vec<usize> = texts
+        .tokenized
+        .samples
+        .iter()
+        .map(|s| s.input_ids.len())
+        .collect();
     let batches = plan_batches(&lengths, limit);
     let weights_fingerprint = checkpoint.fingerprint()?;
     let fingerprint = fingerprint(request, &*model, &texts, &weights_fingerprint, limit);
@@ -109,12 +118,20 @@ pub fn run(request: &Request, watcher: &dyn Watcher) -> Result<Outcome> {
             Resumed::Unfinished(parts) => parts,
             Resumed::Finished(run) => {
                 let heads = read_heads(&request.out)?;
-                return Ok(Outcome { run: *run, heads, was_finished: true });
+                return Ok(Outcome {
+                    run: *run,
+                    heads,
+                    was_finished: true,
+                });
             }
         },
     };
 
-    let weights = Weights { checkpoint: &checkpoint, device: request.device.clone(), dtype: request.dtype };
+    let weights = Weights {
+        checkpoint: &checkpoint,
+        device: request.device.clone(),
+        dtype: request.dtype,
+    };
     let clock = Clock::default();
     let work = Work {
         model: &*model,
@@ -127,7 +144,12 @@ pub fn run(request: &Request, watcher: &dyn Watcher) -> Result<Outcome> {
     };
     let layers = work.layers() as u64;
     let done: u64 = (0..batches.len())
-        .map(|batch| (0..work.layers()).filter(|&layer| parts.is_done(batch, layer)).count() * batches[batch].tokens)
+        .map(|batch| {
+            (0..work.layers())
+                .filter(|&layer| parts.is_done(batch, layer))
+                .count()
+                * batches[batch].tokens
+        })
         .map(|n| n as u64)
         .sum();
     watcher.planned(&plan, texts.tokenized.tokens as u64 * layers, done);
@@ -139,17 +161,30 @@ pub fn run(request: &Request, watcher: &dyn Watcher) -> Result<Outcome> {
         }
     };
     executed.map_err(|error| match error {
-        Error::Interrupted { .. } => Error::Interrupted { out: request.out.clone() },
+        Error::Interrupted { .. } => Error::Interrupted {
+            out: request.out.clone(),
+        },
         other => other,
     })?;
 
-    let mut run = manifest_of(request, &*model, &texts, weights_fingerprint, &plan, &batches);
+    let mut run = manifest_of(
+        request,
+        &*model,
+        &texts,
+        weights_fingerprint,
+        &plan,
+        &batches,
+    );
     let samples: Vec<i64> = texts.tokenized.samples.iter().map(|s| s.sample).collect();
-    let heads = clock.write(|| parts.finish(work.layers(), &samples, request.shard, &run.provenance()))?;
+    let heads =
+        clock.write(|| parts.finish(work.layers(), &samples, request.shard, &run.provenance()))?;
     let (load, compute, write) = clock.totals();
     let seconds_total = started.elapsed().as_secs_f64();
     run.tokens = heads.first().map_or(0, |head| head.sums.tokens as u64);
-    run.non_finite_rows = heads.iter().map(|head| head.sums.non_finite_rows as u64).sum();
+    run.non_finite_rows = heads
+        .iter()
+        .map(|head| head.sums.non_finite_rows as u64)
+        .sum();
     run.started_at = parts.started_at().to_string();
     run.finished_at = rfc3339(SystemTime::now());
     run.resumed = parts.resumed();
@@ -165,9 +200,15 @@ pub fn run(request: &Request, watcher: &dyn Watcher) -> Result<Outcome> {
     run.tokens_per_second = Some(clock.token_layers() as f64 / layers as f64 / scanning.max(1e-9));
     run.peak_memory_bytes = memory::peak();
     run.fingerprint = Some(fingerprint);
+    // Before run.json says that the run is finished: nobody looks for them afterwards.
+    HiddenStates::remove_all(&parts_dir(&request.out))?;
     run.write(&request.out)?;
     parts.remove()?;
-    Ok(Outcome { run, heads, was_finished: false })
+    Ok(Outcome {
+        run,
+        heads,
+        was_finished: false,
+    })
 }
 
 /// Where the hidden states of a streamed run are kept: among its parts, and removed with them.
@@ -206,19 +247,26 @@ impl Texts {
             Some(preprocessing) => preprocessing.clone(),
             None => manifest::preprocessing_for(model_type)?,
         };
-        let tokenizer =
-            TextTokenizer::from_file(&request.model.dir.join("tokenizer.json"), preprocessing.clone())?;
+        let tokenizer = TextTokenizer::from_file(
+            &request.model.dir.join("tokenizer.json"),
+            preprocessing.clone(),
+        )?;
         let rows = Rows::open(&request.dataset.files, &request.dataset.text_column)?;
         let drawn = sample_rows(rows.len(), request.n_samples, request.seed)?;
         let indices = match request.shard {
             Some(shard) => shard.of(&drawn)?,
             None => &drawn,
         };
-        let limits = TokenLimits { max_seq_len: request.max_seq_len, vocab_size: model.sizes().vocab_size };
+        let limits = TokenLimits {
+            max_seq_len: request.max_seq_len,
+            vocab_size: model.sizes().vocab_size,
+        };
         let tokenized = tokenizer.tokenize_rows(&rows, indices, limits, |done| {
             watcher.tokenized(done, indices.len());
             match watcher.is_stopped() {
-                true => Err(Error::Interrupted { out: request.out.clone() }),
+                true => Err(Error::Interrupted {
+                    out: request.out.clone(),
+                }),
                 false => Ok(()),
             }
         })?;
@@ -237,7 +285,10 @@ impl Texts {
         for sample in &tokenized.samples {
             hash.update(sample.sample.to_le_bytes());
             hash.update((sample.input_ids.len() as u64).to_le_bytes());
-            sample.input_ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
+            sample
+                .input_ids
+                .iter()
+                .for_each(|id| hash.update(id.to_le_bytes()));
         }
         Ok(Self {
             rows: rows.len(),
@@ -255,13 +306,26 @@ impl Texts {
 }
 
 /// The plan, and the batch limit: the user's, that of the run that is resumed, or the plan's own.
-fn make_plan(request: &Request, model: &dyn DecoderModel, texts: &Texts) -> Result<(Plan, BatchLimit)> {
-    let longest = texts.tokenized.samples.iter().map(|s| s.input_ids.len()).max().unwrap_or(0) as u64;
+fn make_plan(
+    request: &Request,
+    model: &dyn DecoderModel,
+    texts: &Texts,
+) -> Result<(Plan, BatchLimit)> {
+    let longest = texts
+        .tokenized
+        .samples
+        .iter()
+        .map(|s| s.input_ids.len())
+        .max()
+        .unwrap_or(0) as u64;
     let mut limit = request.batch_size.map(BatchLimit::Samples);
     if limit.is_none() && request.resume {
         // An automatic choice depends on the memory of the moment; a resumed run keeps the first one.
         let planned = Parts::unfinished(&request.out)?;
-        limit = planned.as_ref().and_then(|f| f.get(BATCH_TOKENS)?.as_u64()).and_then(tokens);
+        limit = planned
+            .as_ref()
+            .and_then(|f| f.get(BATCH_TOKENS)?.as_u64())
+            .and_then(tokens);
     }
     let demand = Demand {
         element_bytes: request.dtype.size_in_bytes() as u64,
@@ -275,7 +339,10 @@ fn make_plan(request: &Request, model: &dyn DecoderModel, texts: &Texts) -> Resu
     };
     let plan = Plan::new(model, demand, request.memory)?;
     let chosen = limit.or(tokens(plan.batch_tokens));
-    Ok((plan, chosen.unwrap_or(BatchLimit::Samples(NonZeroUsize::MIN))))
+    Ok((
+        plan,
+        chosen.unwrap_or(BatchLimit::Samples(NonZeroUsize::MIN)),
+    ))
 }
 
 const BATCH_TOKENS: &str = "batch_tokens";
@@ -303,7 +370,10 @@ fn fingerprint(
         ("model_config".into(), model.config().clone()),
         ("weights".into(), json!(weights)),
         ("dataset".into(), json!(request.dataset.record.name)),
-        ("dataset_revision".into(), json!(request.dataset.record.revision)),
+        (
+            "dataset_revision".into(),
+            json!(request.dataset.record.revision),
+        ),
         ("text_column".into(), json!(request.dataset.text_column)),
         ("n_samples".into(), json!(texts.drawn)),
         ("seed".into(), json!(request.seed)),
@@ -330,18 +400,21 @@ fn manifest_of(
     dataset.rows = texts.rows as u64;
     RunManifest {
         attnscope_version: env!("CARGO_PKG_VERSION").into(),
-        model: request.model.record(model_type, model.config().clone(), weights_fingerprint),
+        model: request
+            .model
+            .record(model_type, model.config().clone(), weights_fingerprint),
         dataset,
         sampling: SamplingRecord {
             n_samples: texts.drawn as u64,
-            seed: matches!(request.n_samples, SampleSize::N(_)).then_some(request.seed),
+            seed: matches!(request.n_samples, SampleSize::Rows(_)).then_some(request.seed),
             indices_sha256: Some(texts.indices_sha256.clone()),
             shard: request.shard,
             skipped: texts.tokenized.skipped as u64,
         },
         max_seq_len: request.max_seq_len as u64,
         special_tokens: texts.special_tokens.clone(),
-        preprocessing: (texts.preprocessing != Preprocessing::default()).then(|| json!(texts.preprocessing).to_string()),
+        preprocessing: (texts.preprocessing != Preprocessing::default())
+            .then(|| json!(texts.preprocessing).to_string()),
         dtype: request.dtype.as_str().into(),
         device: request.device_name.clone(),
         executor: plan.executor.to_string(),

@@ -46,7 +46,12 @@ impl AttentionObserver for SampleObserver {
                 let mut sums = HeadSums::default();
                 for token in range.clone().filter(|&token| self.counted[token]) {
                     let at = head * tokens + token;
-                    sums.add_row(rows.max[at], rows.total[at], rows.first[at], rows.entropy[at]);
+                    sums.add_row(
+                        rows.max[at],
+                        rows.total[at],
+                        rows.first[at],
+                        rows.entropy[at],
+                    );
                 }
                 self.rows.push(SampleRow {
                     sample,

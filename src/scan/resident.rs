@@ -5,8 +5,9 @@ use crate::{Result, models::DecoderLayer, store::Parts};
 
 /// Runs every batch that is not on disk yet; its rows leave as it ends.
 pub fn run(work: &Work, parts: &mut Parts) -> Result<()> {
-    let pending: Vec<usize> =
-        (0..work.batches.len()).filter(|&batch| !work.is_batch_done(parts, batch)).collect();
+    let pending: Vec<usize> = (0..work.batches.len())
+        .filter(|&batch| !work.is_batch_done(parts, batch))
+        .collect();
     if pending.is_empty() {
         return Ok(());
     }

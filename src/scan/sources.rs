@@ -29,7 +29,12 @@ pub struct ModelFiles {
 
 impl ModelFiles {
     /// The part of `run.json` that says which weights.
-    pub fn record(&self, model_type: &str, config: serde_json::Value, fingerprint: String) -> ModelRecord {
+    pub fn record(
+        &self,
+        model_type: &str,
+        config: serde_json::Value,
+        fingerprint: String,
+    ) -> ModelRecord {
         ModelRecord {
             name: self.name.clone(),
             path: self.repo.is_none().then(|| self.dir.display().to_string()),
@@ -46,7 +51,11 @@ impl ModelFiles {
 ///
 /// # Errors
 /// Besides those of the Hub: [`Error::Usage`] for a manifest that has no repository on the Hub.
-pub fn model(argument: &str, revision: Option<&str>, hub: &dyn Fn() -> Result<Hub>) -> Result<ModelFiles> {
+pub fn model(
+    argument: &str,
+    revision: Option<&str>,
+    hub: &dyn Fn() -> Result<Hub>,
+) -> Result<ModelFiles> {
     let source = manifest::resolve_model(argument)?;
     let (repo, revision, preprocessing) = match source {
         ModelSource::Directory(dir) => {
@@ -137,9 +146,13 @@ pub fn dataset(
         }
         DatasetSource::Hub { repo } => (None, repo),
     };
-    let split = split.map(str::to_string).or(manifest.as_ref().map(|m| m.split.clone()));
+    let split = split
+        .map(str::to_string)
+        .or(manifest.as_ref().map(|m| m.split.clone()));
     let split = split.unwrap_or_else(|| "train".into());
-    let text_column = text_column.map(str::to_string).or(manifest.as_ref().map(|m| m.text_column.clone()));
+    let text_column = text_column
+        .map(str::to_string)
+        .or(manifest.as_ref().map(|m| m.text_column.clone()));
     let text_column = text_column.unwrap_or_else(|| "text".into());
 
     let hub = hub()?;
@@ -186,7 +199,9 @@ fn parquet_files(
     manifest: Option<&DatasetManifest>,
     split: &str,
 ) -> Result<(RepoListing, Vec<String>)> {
-    let revision = manifest.and_then(|m| m.revision.as_deref()).unwrap_or("main");
+    let revision = manifest
+        .and_then(|m| m.revision.as_deref())
+        .unwrap_or("main");
     let listing = hub.resolve(RepoKind::Dataset, repo, revision)?;
     if let Some(manifest) = manifest
         && manifest.split == split
@@ -220,7 +235,10 @@ fn parquet_files(
         splits.dedup();
         return Err(Error::Dataset {
             path: PathBuf::from(repo),
-            message: format!("has no split `{split}`; splits: {} (choose one with --split)", splits.join(", ")),
+            message: format!(
+                "has no split `{split}`; splits: {} (choose one with --split)",
+                splits.join(", ")
+            ),
         });
     }
     one_config(converted, files, repo, split)
@@ -234,27 +252,47 @@ fn select(listing: &RepoListing, split: &str, config: Option<&str>) -> Vec<Strin
         let file = parts.pop().unwrap_or_default();
         let stem = file.strip_suffix(".parquet");
         // The Hub marks conversions that were cut short as `partial-<split>`.
-        let in_directory = parts.iter().any(|part| *part == split || *part == format!("partial-{split}"));
+        let in_directory = parts
+            .iter()
+            .any(|part| *part == split || *part == format!("partial-{split}"));
         let by_name = |stem: &str| {
-            stem == split || stem.strip_prefix(split).is_some_and(|rest| rest.starts_with(['-', '.', '_']))
+            stem == split
+                || stem
+                    .strip_prefix(split)
+                    .is_some_and(|rest| rest.starts_with(['-', '.', '_']))
         };
         stem.is_some_and(|stem| in_directory || by_name(stem))
     };
-    let mut files: Vec<String> =
-        listing.files.iter().map(|file| file.path.clone()).filter(|path| of_split(path)).collect();
+    let mut files: Vec<String> = listing
+        .files
+        .iter()
+        .map(|file| file.path.clone())
+        .filter(|path| of_split(path))
+        .collect();
     files.sort_unstable();
     let of_config: Vec<String> = files
         .iter()
         .filter(|path| config.is_some_and(|config| path.split('/').next() == Some(config)))
         .cloned()
         .collect();
-    if of_config.is_empty() { files } else { of_config }
+    if of_config.is_empty() {
+        files
+    } else {
+        of_config
+    }
 }
 
 /// Files of several configurations must not be read as if they were one dataset.
-fn one_config(listing: RepoListing, files: Vec<String>, repo: &str, split: &str) -> Result<(RepoListing, Vec<String>)> {
-    let mut folders: Vec<&str> =
-        files.iter().map(|path| path.split_once('/').map_or("", |(folder, _)| folder)).collect();
+fn one_config(
+    listing: RepoListing,
+    files: Vec<String>,
+    repo: &str,
+    split: &str,
+) -> Result<(RepoListing, Vec<String>)> {
+    let mut folders: Vec<&str> = files
+        .iter()
+        .map(|path| path.split_once('/').map_or("", |(folder, _)| folder))
+        .collect();
     folders.dedup();
     if folders.len() > 1 {
         return Err(Error::Dataset {

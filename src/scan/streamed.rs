@@ -12,8 +12,9 @@ use crate::{Result, models::DecoderLayer, store::Parts};
 /// Runs every layer of every batch that is not on disk yet; `dir` holds the hidden states.
 pub fn run(work: &Work, parts: &mut Parts, dir: &Path) -> Result<()> {
     let layers = work.layers();
-    let is_layer_done =
-        |parts: &Parts, layer: usize| (0..work.batches.len()).all(|batch| parts.is_done(batch, layer));
+    let is_layer_done = |parts: &Parts, layer: usize| {
+        (0..work.batches.len()).all(|batch| parts.is_done(batch, layer))
+    };
     let Some(first_undone) = (0..layers).find(|&layer| !is_layer_done(parts, layer)) else {
         return Ok(());
     };
@@ -49,10 +50,20 @@ pub fn run(work: &Work, parts: &mut Parts, dir: &Path) -> Result<()> {
                     continue;
                 }
                 work.check_stop()?;
-                forward(work, parts, &*layer, (layer_idx, batch), input.as_mut(), output.as_mut())?;
+                forward(
+                    work,
+                    parts,
+                    &*layer,
+                    (layer_idx, batch),
+                    input.as_mut(),
+                    output.as_mut(),
+                )?;
             }
             match next {
-                Some(handle) => handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map(Some),
+                Some(handle) => handle
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                    .map(Some),
                 None => Ok(None),
             }
         })?;

@@ -1,0 +1,36 @@
+//! `attnscope merge`: the shards of a scan become one.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use super::{summary, terminal};
+use crate::store;
+
+/// Put the shards of a scan together
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Scan directories
+    #[arg(required = true)]
+    dirs: Vec<PathBuf>,
+
+    /// Directory for the result
+    #[arg(long, env = "ATTNSCOPE_OUT")]
+    out: PathBuf,
+
+    /// Print one JSON object instead of the tables
+    #[arg(long, env = "ATTNSCOPE_JSON")]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let run = store::merge(&args.dirs, &args.out)?;
+    let heads = store::read_heads(&args.out)?;
+    terminal::print(&match args.json {
+        true => format!("{}\n", summary::to_json(&run, &heads)),
+        false => summary::to_text(&run, &heads),
+    })?;
+    Ok(match run.non_finite_rows {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::from(6),
+    })
+}
