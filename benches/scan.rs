@@ -198,3 +198,39 @@ fn scratch() -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(&dir)?;
     Ok(dir)
 }
+
+/// A random model of 8 layers × 1024, written once and kept.
+fn random_model(function: &str) -> anyhow::Result<PathBuf> {
+    use generator::{AttentionFunction, Dtype, GalaConfig, write_checkpoint};
+    let dir = scratch()?.join(function);
+    // Its index is written last.
+    if !dir.join("tokenizer.json").is_file() {
+        if dir.exists() {
+            std::fs::remove_dir_all(&dir)?;
+        }
+        let function = match function {
+            "softmax" => AttentionFunction::Softmax,
+            _ => AttentionFunction::Sigmoid,
+        };
+        let config = GalaConfig::new(function, [8, 1024, 16, 2816, 32768]);
+        let tokenizer = attnscope::demo::models()[0].tokenizer;
+        write_checkpoint(&dir, &config, Dtype::F32, 1, 1 << 32, tokenizer)?;
+    }
+    Ok(dir)
+}
+
+/// The demo's texts, repeated to lengths of which most exceed 256 tokens.
+fn made_up_texts() -> anyhow::Result<PathBuf> {
+    let texts: Vec<String> = std::str::from_utf8(attnscope::demo::corpus())?
+        .lines()
+        .map(|line| Ok(serde_json::from_str::<serde_json::Value>(line)?["text"].as_str().unwrap_or_default().into()))
+        .collect::<anyhow::Result<_>>()?;
+    let mut lines = String::new();
+    for i in 0..64 {
+        let text: Vec<&str> = (0..1 + i % 7).map(|j| texts[(5 * i + j) % texts.len()].as_str()).collect();
+        lines += &format!("{}\n", serde_json::json!({ "text": text.join("\n") }));
+    }
+    let path = scratch()?.join("texts.jsonl");
+    std::fs::write(&path, lines)?;
+    Ok(path)
+}

@@ -98,7 +98,6 @@ fn auto_or_number(text: &str) -> Result<AutoOrNumber, String> {
 
 /// Runs the command.
 pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
-    terminal::catch_signals();
     let (device, device_name) = device::open(&args.device)?;
     let dtype = device::dtype(&args.dtype)?;
     let hub = || terminal::hub(args.offline, quiet);
@@ -109,6 +108,8 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
         args.split.as_deref(),
         &hub,
     )?;
+    // Not before: a download that is interrupted ends at once, and the next one continues it.
+    terminal::catch_signals();
     let layers = models::open(&model.dir)?.sizes().num_hidden_layers;
     let request = Request {
         model,

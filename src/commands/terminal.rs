@@ -23,8 +23,9 @@ const LINE_EVERY: Duration = Duration::from_secs(30);
 /// Logs to stderr; `RUST_LOG` decides if it is set.
 pub fn init_logging(quiet: bool, verbose: u8) {
     let default = match (quiet, verbose) {
-        (true, _) => "error",
-        (false, 0) => "warn,attnscope=info",
+        (true, _) => "error,hf_hub=off",
+        // hf-hub calls every attempt that fails an error, also those that are tried again.
+        (false, 0) => "warn,attnscope=info,hf_hub=off",
         (false, 1) => "info,attnscope=debug",
         _ => "trace",
     };

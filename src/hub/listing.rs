@@ -60,6 +60,7 @@ impl RepoFile {
 /// A repository at one commit: what [`Hub::resolve`](super::Hub::resolve) found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepoListing {
+    /// Model or dataset.
     pub kind: RepoKind,
     /// `owner/name`, or `name` alone for the few old repositories without an owner.
     pub repo: String,
@@ -122,7 +123,9 @@ impl std::fmt::Display for Place<'_> {
 /// Files of one commit, on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
+    /// Model or dataset.
     pub kind: RepoKind,
+    /// `owner/name`.
     pub repo: String,
     /// The commit, to be recorded beside results.
     pub commit: String,

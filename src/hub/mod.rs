@@ -57,8 +57,8 @@ use transfer::Transfer;
 
 /// The Hub and its cache.
 ///
-/// All methods block, and must not be called on an async runtime's thread: a small runtime of its own drives
-/// the connections.
+/// All methods block: a small runtime of its own drives the connections. On a thread of another async
+/// runtime it must be neither used nor dropped.
 pub struct Hub {
     settings: HubSettings,
     /// Absent in offline mode: without it no connection can be opened.

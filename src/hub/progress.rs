@@ -2,6 +2,8 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+const TEMPLATE: &str = "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left";
+
 /// Draws on stderr if that is a terminal, and nothing otherwise.
 pub(super) struct Progress(ProgressBar);
 
@@ -11,8 +13,7 @@ impl Progress {
             return Progress(ProgressBar::hidden());
         }
         let bar = ProgressBar::new(total).with_message(repo.to_owned());
-        let template = "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left";
-        match ProgressStyle::with_template(template) {
+        match ProgressStyle::with_template(TEMPLATE) {
             Ok(style) => Progress(bar.with_style(style)),
             Err(_) => Progress(bar),
         }
@@ -39,5 +40,26 @@ impl Progress {
 
     pub(super) fn finish(&self) {
         self.0.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_is_valid() {
+        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+    }
+
+    #[test]
+    fn the_position_follows_what_is_on_disk() {
+        // Without a terminal nothing is drawn, but the bar counts.
+        let progress = Progress::new(true, "org/name", 100);
+        progress.resume(40);
+        progress.moved(40, 70);
+        progress.moved(70, 0);
+        progress.moved(0, 100);
+        assert_eq!(progress.0.position(), 100);
     }
 }

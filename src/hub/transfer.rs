@@ -53,7 +53,8 @@ impl<'a> Transfer<'a> {
 
     /// Downloads all of `files`. If one fails, the others stop too, and its error is returned.
     pub(super) fn run(&self, files: &[&RepoFile]) -> Result<()> {
-        let total = files.iter().map(|file| file.size).sum();
+        let sizes = files.iter().map(|file| file.size);
+        let total = sizes.fold(0, u64::saturating_add); // a stranger's numbers
         let progress = Progress::new(self.settings.progress, &self.listing.repo, total);
         let next = AtomicUsize::new(0);
         let work = || {
