@@ -12,16 +12,24 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 fn attention(criterion: &mut Criterion) {
     let functions = [
         ("softmax", AttentionFunction::Softmax),
-        ("sigmoid", AttentionFunction::Sigmoid { logit_bias: -(4096f64.ln()) }),
+        (
+            "sigmoid",
+            AttentionFunction::Sigmoid {
+                logit_bias: -(4096f64.ln()),
+            },
+        ),
     ];
-    for (num_heads, head_dim, count, length) in [(16, 64, 8, 256), (32, 128, 4, 256), (16, 64, 1, 2048)] {
+    for (num_heads, head_dim, count, length) in
+        [(16, 64, 8, 256), (32, 128, 4, 256), (16, 64, 1, 2048)]
+    {
         let sequences = PackedSequences::from_lengths(&vec![length; count]);
         let shape = (sequences.tokens(), num_heads * head_dim);
         let states = || Tensor::randn(0f32, 1f32, shape, &Device::Cpu);
         let (Ok(query), Ok(key), Ok(value)) = (states(), states(), states()) else {
             panic!("no memory for {shape:?}")
         };
-        let mut group = criterion.benchmark_group(format!("{num_heads}x{head_dim}, {count} x {length} tokens"));
+        let mut group =
+            criterion.benchmark_group(format!("{num_heads}x{head_dim}, {count} x {length} tokens"));
         group.sample_size(10);
         group.throughput(Throughput::Elements(sequences.tokens() as u64));
         for (name, function) in functions {
@@ -33,12 +41,20 @@ fn attention(criterion: &mut Criterion) {
                 alibi_slopes: Some(alibi::slopes(num_heads)),
                 causal: true,
             };
-            let wanted = Wanted { attn_output: true, rows: true, attn_weights: false };
+            let wanted = Wanted {
+                attn_output: true,
+                rows: true,
+                attn_weights: false,
+            };
             // A tensor that carries gradients is one that only the tensor form may take.
             let tracked = candle_core::Var::from_tensor(&query).expect("a variable");
             for (form, query) in [("fused", &query), ("tensor", tracked.as_tensor())] {
                 group.bench_function(BenchmarkId::new(form, name), |bencher| {
-                    bencher.iter(|| attention.forward(query, &key, Some(&value), &sequences, wanted).expect("attention"))
+                    bencher.iter(|| {
+                        attention
+                            .forward(query, &key, Some(&value), &sequences, wanted)
+                            .expect("attention")
+                    })
                 });
             }
         }

@@ -56,7 +56,10 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let models = match &args.model {
         Some(dir) => vec![dir.clone()],
-        None => ["softmax", "sigmoid"].into_iter().map(random_model).collect::<anyhow::Result<_>>()?,
+        None => ["softmax", "sigmoid"]
+            .into_iter()
+            .map(random_model)
+            .collect::<anyhow::Result<_>>()?,
     };
     let dataset = match &args.dataset {
         Some(file) => file.clone(),
@@ -103,13 +106,36 @@ fn measure(args: &Args, dir: &Path, dataset: &Path) -> anyhow::Result<()> {
     let operations = operations(&*model, &lengths);
     let timings = &run.timings;
     let compute = timings.seconds_compute.unwrap_or(f64::NAN);
-    let scanning = timings.seconds_total.unwrap_or(f64::NAN) - timings.seconds_tokenize.unwrap_or(0.0);
-    println!("{}: {} samples, {} tokens, {} executor", dir.display(), run.samples, run.tokens, run.executor);
-    println!("  tokens/s                 {:>10.0}  (without reading and tokenising texts)", run.tokens as f64 / scanning);
-    println!("  tokens/s, forward only   {:>10.0}", run.tokens as f64 / compute);
-    println!("  matmul rate              {:>10.1}  GFLOP/s, median of {} rounds", rate / 1e9, rates.len());
-    println!("  share of it, forward     {:>10.2}", operations / compute / rate);
-    println!("  share of it, whole scan  {:>10.2}", operations / scanning / rate);
+    let scanning =
+        timings.seconds_total.unwrap_or(f64::NAN) - timings.seconds_tokenize.unwrap_or(0.0);
+    println!(
+        "{}: {} samples, {} tokens, {} executor",
+        dir.display(),
+        run.samples,
+        run.tokens,
+        run.executor
+    );
+    println!(
+        "  tokens/s                 {:>10.0}  (without reading and tokenising texts)",
+        run.tokens as f64 / scanning
+    );
+    println!(
+        "  tokens/s, forward only   {:>10.0}",
+        run.tokens as f64 / compute
+    );
+    println!(
+        "  matmul rate              {:>10.1}  GFLOP/s, median of {} rounds",
+        rate / 1e9,
+        rates.len()
+    );
+    println!(
+        "  share of it, forward     {:>10.2}",
+        operations / compute / rate
+    );
+    println!(
+        "  share of it, whole scan  {:>10.2}",
+        operations / scanning / rate
+    );
     println!(
         "  seconds                  {:>10.2}  (tokenise {:.2}, load {:.2}, forward {:.2}, write {:.2})",
         timings.seconds_total.unwrap_or(f64::NAN),
@@ -119,7 +145,11 @@ fn measure(args: &Args, dir: &Path, dataset: &Path) -> anyhow::Result<()> {
         timings.seconds_write.unwrap_or(f64::NAN)
     );
     if let (Some(base), Some(peak)) = (base_memory, scan_memory) {
-        println!("  peak memory              {:>10}  ({} before)", memory::human(peak), memory::human(base));
+        println!(
+            "  peak memory              {:>10}  ({} before)",
+            memory::human(peak),
+            memory::human(base)
+        );
     }
     Ok(())
 }
@@ -148,11 +178,19 @@ fn gemm_rates(model: &dyn DecoderModel, tokens: usize) -> anyhow::Result<Vec<f64
     let width = sizes.num_attention_heads * sizes.head_dim;
     let (hidden, inner) = (sizes.hidden_size, sizes.intermediate_size);
     let random = |rows, columns| Tensor::randn(0f32, 1f32, (rows, columns), &Device::Cpu);
-    let products = [(hidden, 3 * width), (width, hidden), (hidden, 2 * inner), (inner, hidden)]
-        .into_iter()
-        .map(|(k, n)| Ok((random(tokens, k)?, random(n, k)?)))
-        .collect::<candle_core::Result<Vec<_>>>()?;
-    let operations: f64 = products.iter().map(|(x, w)| 2.0 * (x.elem_count() * w.dims()[0]) as f64).sum();
+    let products = [
+        (hidden, 3 * width),
+        (width, hidden),
+        (hidden, 2 * inner),
+        (inner, hidden),
+    ]
+    .into_iter()
+    .map(|(k, n)| Ok((random(tokens, k)?, random(n, k)?)))
+    .collect::<candle_core::Result<Vec<_>>>()?;
+    let operations: f64 = products
+        .iter()
+        .map(|(x, w)| 2.0 * (x.elem_count() * w.dims()[0]) as f64)
+        .sum();
     (0..6)
         .map(|_| {
             let start = Instant::now();
@@ -168,7 +206,11 @@ fn gemm_rates(model: &dyn DecoderModel, tokens: usize) -> anyhow::Result<Vec<f64
 
 fn sample_lengths(scan: &Path) -> anyhow::Result<Vec<u64>> {
     for layer in SampleReader::open(scan)? {
-        return Ok(layer?.iter().filter(|row| row.head == 0).map(|row| row.sums.tokens as u64).collect());
+        return Ok(layer?
+            .iter()
+            .filter(|row| row.head == 0)
+            .map(|row| row.sums.tokens as u64)
+            .collect());
     }
     anyhow::bail!("the scan has no rows")
 }
@@ -203,8 +245,8 @@ fn scratch() -> anyhow::Result<PathBuf> {
 fn random_model(function: &str) -> anyhow::Result<PathBuf> {
     use generator::{AttentionFunction, Dtype, GalaConfig, write_checkpoint};
     let dir = scratch()?.join(function);
-    // Its index is written last.
-    if !dir.join("tokenizer.json").is_file() {
+    // config.json is written last.
+    if !dir.join("config.json").is_file() {
         if dir.exists() {
             std::fs::remove_dir_all(&dir)?;
         }
@@ -223,11 +265,18 @@ fn random_model(function: &str) -> anyhow::Result<PathBuf> {
 fn made_up_texts() -> anyhow::Result<PathBuf> {
     let texts: Vec<String> = std::str::from_utf8(attnscope::demo::corpus())?
         .lines()
-        .map(|line| Ok(serde_json::from_str::<serde_json::Value>(line)?["text"].as_str().unwrap_or_default().into()))
+        .map(|line| {
+            Ok(serde_json::from_str::<serde_json::Value>(line)?["text"]
+                .as_str()
+                .unwrap_or_default()
+                .into())
+        })
         .collect::<anyhow::Result<_>>()?;
     let mut lines = String::new();
     for i in 0..64 {
-        let text: Vec<&str> = (0..1 + i % 7).map(|j| texts[(5 * i + j) % texts.len()].as_str()).collect();
+        let text: Vec<&str> = (0..1 + i % 7)
+            .map(|j| texts[(5 * i + j) % texts.len()].as_str())
+            .collect();
         lines += &format!("{}\n", serde_json::json!({ "text": text.join("\n") }));
     }
     let path = scratch()?.join("texts.jsonl");

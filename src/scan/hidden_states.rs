@@ -33,7 +33,9 @@ impl HiddenStates {
     pub fn remove_all(dir: &Path) -> Result<()> {
         for entry in std::fs::read_dir(dir).map_err(Error::io(dir))? {
             let path = entry.map_err(Error::io(dir))?.path();
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+            let name = path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned());
             if name.is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX)) {
                 std::fs::remove_file(&path).map_err(Error::io(&path))?;
             }
