@@ -1,12 +1,14 @@
 //! The header of a safetensors file, checked against the file before anything is used.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{Read, Seek, SeekFrom},
     path::Path,
 };
 
-use safetensors::{Dtype, tensor::Metadata};
+use safetensors::{Dtype, tensor::TensorInfo};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
@@ -62,25 +64,22 @@ pub(super) fn read(path: &Path, file: usize) -> Result<Vec<(String, TensorEntry)
     let header_length = u64::from_le_bytes(prefix);
     if header_length > MAX_HEADER || header_length + 8 > length {
         return Err(bad(format!(
-            "the header claims {header_length} bytes, the file has {length}; it is damaged or not a safetensors file"
+            "the header claims {header_length} bytes, the file has {length}; it is damaged or not a safetensors file, \
+             fetch it again"
         )));
     }
     let mut header = vec![0u8; header_length as usize];
     reader.read_exact(&mut header).map_err(Error::io(path))?;
-    let metadata: Metadata = serde_json::from_slice(&header)
-        .map_err(|e| bad(format!("the header is not valid: {e}")))?;
-
     let mut entries = Vec::new();
     let mut end = 0;
-    for name in metadata.offset_keys() {
-        let Some(info) = metadata.info(&name) else {
-            continue;
-        };
+    for (name, info) in tensors(&header)
+        .map_err(|e| bad(format!("the header is not valid: {e}; fetch it again")))?
+    {
         let (from, to) = info.data_offsets;
         if from != end || to < from {
             return Err(bad(format!(
                 "tensor `{name}` is said to be at bytes {from}..{to}, but the one before it ends at {end}: \
-                 tensors overlap or leave gaps"
+                 tensors overlap or leave gaps; fetch it again"
             )));
         }
         end = to;
@@ -88,9 +87,9 @@ pub(super) fn read(path: &Path, file: usize) -> Result<Vec<(String, TensorEntry)
             .shape
             .iter()
             .try_fold(info.dtype.bitsize(), |n, &d| n.checked_mul(d));
-        if bits != (to - from).checked_mul(8) {
+        if bits.is_none() || bits != (to - from).checked_mul(8) {
             return Err(bad(format!(
-                "tensor `{name}` of type {:?} and shape {:?} is said to have {} bytes",
+                "tensor `{name}` of type {:?} and shape {:?} is said to have {} bytes; fetch it again",
                 info.dtype,
                 info.shape,
                 to - from
@@ -114,7 +113,7 @@ pub(super) fn read(path: &Path, file: usize) -> Result<Vec<(String, TensorEntry)
             file,
             offset: 8 + header_length + from as u64,
             element,
-            shape: info.shape.clone(),
+            shape: info.shape,
         };
         entries.push((name, entry));
     }
@@ -130,6 +129,23 @@ pub(super) fn read(path: &Path, file: usize) -> Result<Vec<(String, TensorEntry)
         )));
     }
     Ok(entries)
+}
+
+/// What a header says, in the order in which the tensors lie in the file. safetensors' own reader stops at the
+/// first thing it does not like without saying where.
+fn tensors(header: &[u8]) -> Result<Vec<(String, TensorInfo)>, String> {
+    let header: BTreeMap<String, serde_json::Value> =
+        serde_json::from_slice(header).map_err(|error| error.to_string())?;
+    let mut tensors = Vec::with_capacity(header.len());
+    for (name, info) in header {
+        if name != "__metadata__" {
+            let info = TensorInfo::deserialize(info)
+                .map_err(|error| format!("tensor `{name}`: {error}"))?;
+            tensors.push((name, info));
+        }
+    }
+    tensors.sort_by_key(|(_, info)| info.data_offsets);
+    Ok(tensors)
 }
 
 /// Feeds a file's name, length and first and last 64 KiB to `hash`.

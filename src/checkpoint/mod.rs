@@ -69,7 +69,8 @@ impl Checkpoint {
             tensors: BTreeMap::new(),
         };
         if single.is_file() {
-            checkpoint.add_file(single)?;
+            let entries = checkpoint.add_file(single)?;
+            checkpoint.tensors.extend(entries);
         } else if index.is_file() {
             checkpoint.add_shards(&index)?;
         } else {
@@ -83,12 +84,10 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    fn add_file(&mut self, path: PathBuf) -> Result<Vec<String>> {
+    fn add_file(&mut self, path: PathBuf) -> Result<Vec<(String, TensorEntry)>> {
         let entries = header::read(&path, self.files.len())?;
         self.files.push(path);
-        let names = entries.iter().map(|(name, _)| name.clone()).collect();
-        self.tensors.extend(entries);
-        Ok(names)
+        Ok(entries)
     }
 
     fn add_shards(&mut self, index: &Path) -> Result<()> {
@@ -100,9 +99,9 @@ impl Checkpoint {
             path: index.to_path_buf(),
             message,
         };
-        let text = std::fs::read_to_string(index).map_err(Error::io(index))?;
-        let Index { weight_map } =
-            serde_json::from_str(&text).map_err(|e| bad(format!("is not a shard index: {e}")))?;
+        let text = std::fs::read(index).map_err(Error::io(index))?;
+        let Index { weight_map } = serde_json::from_slice(&text)
+            .map_err(|e| bad(format!("is not a shard index: {e}; fetch it again")))?;
         let mut shards: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (tensor, file) in &weight_map {
             if !is_plain_relative(file) {
@@ -126,13 +125,16 @@ impl Checkpoint {
             )));
         }
         for (file, tensors) in shards {
-            let present = self.add_file(self.dir.join(file))?;
+            let mut present: BTreeMap<_, _> =
+                self.add_file(self.dir.join(file))?.into_iter().collect();
+            // Only these: a copy of a tensor that the index places in another shard may be out of date.
             for tensor in tensors {
-                if !present.iter().any(|name| name == tensor) {
+                let Some(entry) = present.remove_entry(tensor) else {
                     return Err(bad(format!(
-                        "tensor `{tensor}` is not in `{file}`, where the index says it is"
+                        "tensor `{tensor}` is not in `{file}`, where the index says it is; fetch both again"
                     )));
-                }
+                };
+                self.tensors.extend([entry]);
             }
         }
         Ok(())
