@@ -16,7 +16,7 @@ use std::path::Path;
 use candle_core::{Result, Tensor, bail};
 use serde::Deserialize;
 
-use super::{DecoderHead, DecoderLayer, DecoderModel, LayerPart, Sizes};
+use super::{DecoderHead, DecoderLayer, DecoderModel, LayerPart, Sizes, read_config};
 use crate::{
     Error,
     checkpoint::{TensorSpec, Weights},
@@ -80,12 +80,7 @@ impl Gala {
             field: field.into(),
             message,
         };
-        let config = Config::deserialize(&json).map_err(|e| {
-            let message = e.to_string();
-            // serde quotes the field it stumbled over.
-            let field = message.split('`').nth(1).unwrap_or("?").to_string();
-            error(&field, message)
-        })?;
+        let config: Config = read_config(path, &json)?;
         for (field, found, supported) in [
             (
                 "position_embedding_type",
@@ -115,15 +110,18 @@ impl Gala {
             head_dim: config.head_dim,
             vocab_size: config.vocab_size,
         };
-        for (field, size) in [
-            ("hidden_size", sizes.hidden_size),
-            ("intermediate_size", sizes.intermediate_size),
-            ("num_hidden_layers", sizes.num_hidden_layers),
-            ("num_attention_heads", sizes.num_attention_heads),
-            ("head_dim", sizes.head_dim),
-            ("vocab_size", sizes.vocab_size),
+        // Far above any model; below, nothing overflows, and the list of the tensors stays short.
+        const LARGEST: usize = 1 << 24;
+        const DEEPEST: usize = 1 << 14;
+        for (field, size, largest) in [
+            ("hidden_size", sizes.hidden_size, LARGEST),
+            ("intermediate_size", sizes.intermediate_size, LARGEST),
+            ("num_hidden_layers", sizes.num_hidden_layers, DEEPEST),
+            ("num_attention_heads", sizes.num_attention_heads, LARGEST),
+            ("head_dim", sizes.head_dim, LARGEST),
+            ("vocab_size", sizes.vocab_size, LARGEST),
         ] {
-            if size == 0 || size > 1 << 24 {
+            if size == 0 || size > largest {
                 return Err(error(field, format!("{size} is not a size of a model")));
             }
         }

@@ -8,6 +8,7 @@ pub mod gala;
 use std::path::Path;
 
 use candle_core::Tensor;
+use serde::de::DeserializeOwned;
 
 use crate::{
     Error, Result,
@@ -103,22 +104,28 @@ pub trait DecoderHead: Send + Sync {
 /// [`Error::UnknownModelType`], or [`Error::Config`] naming the field that is missing or unsupported.
 pub fn open(dir: &Path) -> Result<Box<dyn DecoderModel>> {
     let path = dir.join("config.json");
-    let text = std::fs::read_to_string(&path).map_err(|e| match e.kind() {
+    let text = std::fs::read(&path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => Error::Checkpoint {
             path: dir.to_path_buf(),
             message: "has no config.json; is it a checkpoint directory?".into(),
         },
         _ => Error::io(&path)(e),
     })?;
-    let config: serde_json::Value = serde_json::from_str(&text).map_err(|e| Error::Checkpoint {
-        path: path.clone(),
-        message: format!("is not valid JSON: {e}"),
-    })?;
-    let Some(model_type) = config.get("model_type").and_then(|v| v.as_str()) else {
+    let config: serde_json::Value =
+        serde_json::from_slice(&text).map_err(|e| Error::Checkpoint {
+            path: path.clone(),
+            message: format!("is not valid JSON: {e}; fetch it again"),
+        })?;
+    let model_type = config.get("model_type");
+    let Some(model_type) = model_type.and_then(|v| v.as_str()) else {
+        let wrong = match model_type {
+            Some(other) => format!("{other} is not a name"),
+            None => "missing".into(),
+        };
         return Err(Error::Config {
             path,
             field: "model_type".into(),
-            message: format!("missing; supported: {}", SUPPORTED.join(", ")),
+            message: format!("{wrong}; supported: {}", SUPPORTED.join(", ")),
         });
     };
     match model_type {
@@ -129,4 +136,33 @@ pub fn open(dir: &Path) -> Result<Box<dyn DecoderModel>> {
             supported: SUPPORTED.iter().map(|s| s.to_string()).collect(),
         }),
     }
+}
+
+/// The fields of a `config.json` as the struct `T` of its family, whose every field has the name of its key.
+///
+/// # Errors
+/// [`Error::Config`] naming the field that is missing, of another type, or not known.
+fn read_config<T: DeserializeOwned>(path: &Path, json: &serde_json::Value) -> Result<T> {
+    serde_path_to_error::deserialize(json).map_err(|error| {
+        let message = error.inner().to_string();
+        // Where serde knows the name but is in no field yet, it quotes it.
+        let quoted = message.split('`').nth(1).unwrap_or("?").to_string();
+        let (field, message) = match &message {
+            m if m.starts_with("missing field") => (quoted, "is missing; add it".into()),
+            m if m.starts_with("unknown field") => {
+                let model_type = json["model_type"].as_str().unwrap_or_default();
+                let message = format!(
+                    "is not known for model_type `{model_type}`, and may stand for something that would not be \
+                     computed; remove it if it changes nothing"
+                );
+                (quoted, message)
+            }
+            _ => (error.path().to_string(), message),
+        };
+        Error::Config {
+            path: path.to_path_buf(),
+            field,
+            message,
+        }
+    })
 }
