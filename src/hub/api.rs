@@ -3,6 +3,8 @@
 //! [`Api::commit`] and [`Api::tree`] try again by themselves. [`Api::open`] makes one attempt and says
 //! whether another may help ([`Failure`]): only the download knows how far it has come.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use hf_hub::{HFClient, split_id};
 use reqwest::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, HeaderMap, HeaderValue, LINK, RANGE,
@@ -26,6 +28,8 @@ pub(super) struct Api {
     authorization: Option<HeaderValue>,
     retry: RetryPolicy,
     asker: Asker,
+    /// Whether the server has answered a request for what it holds.
+    contact: AtomicBool,
 }
 
 /// A file's bytes as they arrive.
@@ -102,6 +106,7 @@ impl Api {
             authorization,
             retry: settings.retry,
             asker,
+            contact: AtomicBool::new(false),
         })
     }
 
@@ -191,10 +196,13 @@ impl Api {
         mut attempt: impl AsyncFnMut() -> Result<T, Failure>,
     ) -> Result<T> {
         let what = place.to_string();
-        let mut retries = Retries::new(&self.retry, &what);
+        let mut retries = Retries::new(&self.retry, &what, self.contact.load(Ordering::Relaxed));
         loop {
             match attempt().await {
-                Ok(value) => return Ok(value),
+                Ok(value) => {
+                    self.contact.store(true, Ordering::Relaxed);
+                    return Ok(value);
+                }
                 Err(failure) => tokio::time::sleep(retries.next(failure)?).await,
             }
         }

@@ -112,6 +112,7 @@ impl Asker {
             return Failure::Transient {
                 message: format!("the server answers {status}{said}"),
                 after,
+                connected: true,
             };
         }
         match self.remedy(status, code.as_deref(), place, file) {
@@ -182,7 +183,11 @@ pub(super) fn transport(error: reqwest::Error) -> Failure {
     } else {
         "the connection failed"
     };
-    Failure::transient(format!("{what}: {}", cause(&error)))
+    Failure::Transient {
+        message: format!("{what}: {}", cause(&error)),
+        after: None,
+        connected: !error.is_connect(),
+    }
 }
 
 /// The innermost cause of an error, which is what a person can do something about. The layers above only

@@ -10,6 +10,9 @@ use crate::error::Error;
 pub struct RetryPolicy {
     /// Attempts that may fail in a row, after the first one. A download that gets further starts counting anew.
     pub retries: u32,
+    /// The same before the first answer, while no connection can be opened at all: a machine without a network
+    /// is told so within seconds, and one that loses it in the middle of a download has time to get it back.
+    pub retries_before_contact: u32,
     /// Wait before the first retry; it doubles with each further one.
     pub base: Duration,
     /// Longest wait that the doubling leads to.
@@ -22,6 +25,7 @@ impl Default for RetryPolicy {
     fn default() -> Self {
         RetryPolicy {
             retries: 6,
+            retries_before_contact: 2,
             base: Duration::from_secs(1),
             longest: Duration::from_secs(30),
             longest_asked: Duration::from_secs(120),
@@ -55,6 +59,8 @@ pub(super) enum Failure {
         message: String,
         /// What the server asked for with `Retry-After`.
         after: Option<Duration>,
+        /// Whether there was a connection at all.
+        connected: bool,
     },
 }
 
@@ -63,6 +69,7 @@ impl Failure {
         Failure::Transient {
             message: message.into(),
             after: None,
+            connected: true,
         }
     }
 }
@@ -78,15 +85,19 @@ pub(super) struct Retries<'a> {
     policy: &'a RetryPolicy,
     what: &'a str,
     failed: u32,
+    /// Whether the server is known to be there.
+    contact: bool,
 }
 
 impl<'a> Retries<'a> {
-    /// `what` is named in messages: the repository, and the file if there is one.
-    pub(super) fn new(policy: &'a RetryPolicy, what: &'a str) -> Self {
+    /// `what` is named in messages: the repository, and the file if there is one. `contact` says whether the
+    /// server has answered before.
+    pub(super) fn new(policy: &'a RetryPolicy, what: &'a str, contact: bool) -> Self {
         Retries {
             policy,
             what,
             failed: 0,
+            contact,
         }
     }
 
@@ -97,11 +108,20 @@ impl<'a> Retries<'a> {
 
     /// How long to wait before the next attempt, or the error if there is to be none.
     pub(super) fn next(&mut self, failure: Failure) -> Result<Duration, Error> {
-        let (message, after) = match failure {
+        let (message, after, connected) = match failure {
             Failure::Final(error) => return Err(error),
-            Failure::Transient { message, after } => (message, after),
+            Failure::Transient {
+                message,
+                after,
+                connected,
+            } => (message, after, connected),
         };
-        if self.failed >= self.policy.retries {
+        self.contact |= connected;
+        let retries = match self.contact {
+            true => self.policy.retries,
+            false => self.policy.retries.min(self.policy.retries_before_contact),
+        };
+        if self.failed >= retries {
             let attempts = self.failed + 1;
             return Err(Error::Network {
                 what: self.what.to_owned(),
@@ -130,6 +150,7 @@ mod tests {
     fn waits_double_up_to_the_longest_with_jitter_below() {
         let policy = RetryPolicy {
             retries: 3,
+            retries_before_contact: 1,
             base: Duration::from_secs(1),
             longest: Duration::from_secs(5),
             longest_asked: Duration::from_secs(60),
@@ -158,7 +179,7 @@ mod tests {
             base: Duration::ZERO,
             ..RetryPolicy::default()
         };
-        let mut retries = Retries::new(&policy, "model a/b");
+        let mut retries = Retries::new(&policy, "model a/b", true);
         let failure = || Failure::transient("cut");
         assert!(retries.next(failure()).is_ok());
         assert!(retries.next(failure()).is_ok());
@@ -174,9 +195,31 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_never_answered_is_given_up_sooner() {
+        let policy = RetryPolicy {
+            base: Duration::ZERO,
+            ..RetryPolicy::default()
+        };
+        let attempts = |contact: bool, connected: bool| {
+            let mut retries = Retries::new(&policy, "x", contact);
+            let failure = || Failure::Transient {
+                message: "cut".into(),
+                after: None,
+                connected,
+            };
+            1 + (0..)
+                .take_while(|_| retries.next(failure()).is_ok())
+                .count()
+        };
+        assert_eq!(attempts(false, false), 3);
+        assert_eq!(attempts(false, true), 7);
+        assert_eq!(attempts(true, false), 7);
+    }
+
+    #[test]
     fn a_final_failure_is_never_retried() {
         let policy = RetryPolicy::default();
-        let mut retries = Retries::new(&policy, "x");
+        let mut retries = Retries::new(&policy, "x", true);
         assert!(
             retries
                 .next(Failure::Final(Error::Usage("no".into())))

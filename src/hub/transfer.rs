@@ -117,7 +117,7 @@ impl<'a> Transfer<'a> {
         let mut shown = partial.length();
         progress.resume(shown);
         let mut farthest = partial.length();
-        let mut retries = Retries::new(&self.settings.retry, &what);
+        let mut retries = Retries::new(&self.settings.retry, &what, true);
         while !partial.is_whole() {
             let open = self.api.open(self.listing.pinned(), file, partial.length());
             let attempt = self.runtime.block_on(open).and_then(|body| {
