@@ -202,14 +202,24 @@ fn parquet_files(
     let revision = manifest
         .and_then(|m| m.revision.as_deref())
         .unwrap_or("main");
-    let listing = hub.resolve(RepoKind::Dataset, repo, revision)?;
+    let config = manifest.map(|m| m.config.as_str());
+    let listing = match hub.resolve(RepoKind::Dataset, repo, revision) {
+        // The cache knows a revision once something of it was fetched, and of a dataset that the Hub has
+        // converted that is the conversion only.
+        Err(error @ Error::Offline { .. }) => {
+            return match hub.resolve(RepoKind::Dataset, repo, CONVERTED) {
+                Ok(converted) => of_conversion(converted, repo, split, config),
+                Err(_) => Err(error),
+            };
+        }
+        listing => listing?,
+    };
     if let Some(manifest) = manifest
         && manifest.split == split
         && let Some(files) = &manifest.files
     {
         return Ok((listing, files.clone()));
     }
-    let config = manifest.map(|m| m.config.as_str());
     let own = select(&listing, split, config);
     if !own.is_empty() {
         return one_config(listing, own, repo, split);
@@ -224,6 +234,16 @@ fn parquet_files(
         },
         other => other,
     })?;
+    of_conversion(converted, repo, split, config)
+}
+
+/// The parquet files of a split in the Hub's conversion.
+fn of_conversion(
+    converted: RepoListing,
+    repo: &str,
+    split: &str,
+    config: Option<&str>,
+) -> Result<(RepoListing, Vec<String>)> {
     let files = select(&converted, split, config);
     if files.is_empty() {
         let mut splits: Vec<&str> = converted
