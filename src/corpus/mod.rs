@@ -34,6 +34,7 @@ mod sample;
 mod tokenize;
 
 pub use batches::{Batch, BatchLimit, plan_batches};
+pub use parquet_rows::panics_are_caught;
 pub use preprocessing::{Preprocessing, Replacement};
 pub use rows::Rows;
 pub use sample::{SampleSize, Shard, indices_sha256, sample_rows};

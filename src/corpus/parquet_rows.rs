@@ -1,5 +1,6 @@
 //! The text column of one parquet file.
 
+use std::cell::Cell;
 use std::fmt::Display;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,6 +20,16 @@ use crate::{Error, Result};
 /// Rows decoded at a time. Small, because a text can be megabytes long and all of them must stay within
 /// the 2 GiB that the offsets of an Arrow string array can address.
 const ROWS_AT_A_TIME: usize = 32;
+
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic on this thread, now, is caught and becomes an error about a damaged file: a program's panic
+/// hook has nothing to report then.
+pub fn panics_are_caught() -> bool {
+    GUARDED.get()
+}
 
 /// A parquet file whose text column exists and holds strings.
 #[derive(Debug)]
@@ -185,9 +196,12 @@ impl ParquetFile {
     /// Calls into the parquet crate. It checks most of what it reads, but some wrong bytes make
     /// it panic; a damaged file is no reason to, so that becomes an error like the others.
     fn guarded<T, E: Display>(&self, read: impl FnOnce() -> Result<T, E>) -> Result<T> {
-        match catch_unwind(AssertUnwindSafe(read)) {
+        GUARDED.set(true);
+        let outcome = catch_unwind(AssertUnwindSafe(read));
+        GUARDED.set(false);
+        match outcome {
             Ok(result) => result.map_err(|error| self.error(error)),
-            Err(_) => Err(self.error("it is damaged; fetch or write it anew")),
+            Err(_) => Err(self.error("it is damaged")),
         }
     }
 
@@ -195,7 +209,7 @@ impl ParquetFile {
     fn error(&self, message: impl Display) -> Error {
         Error::Dataset {
             path: self.path.clone(),
-            message: format!("not a readable parquet file: {message}"),
+            message: format!("not a readable parquet file: {message}; fetch it again"),
         }
     }
 }

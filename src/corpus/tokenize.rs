@@ -67,9 +67,9 @@ impl TextTokenizer {
             message,
         };
         let json = std::fs::read(path)
-            .map_err(|error| failed(format!("the tokenizer cannot be read: {error}")))?;
+            .map_err(|error| failed(format!("the tokenizer cannot be read: {error}; copy it here from where the checkpoint came from")))?;
         let mut tokenizer = Tokenizer::from_bytes(json)
-            .map_err(|error| failed(format!("not a usable tokenizer.json: {error}")))?;
+            .map_err(|error| failed(format!("not a usable tokenizer.json: {error}; copy it here anew from where the checkpoint came from")))?;
         tokenizer
             .with_padding(None)
             .with_truncation(None)
