@@ -155,6 +155,9 @@ fn io_remedy(error: &std::io::Error) -> &'static str {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
             " (free some space, then run the same command with --resume)"
         }
+        std::io::ErrorKind::FileTooLarge => {
+            " (raise the limit, `ulimit -f`, then run the same command with --resume)"
+        }
         _ => "",
     }
 }

@@ -9,7 +9,7 @@ use crate::{hub::RepoKind, manifest};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Print one JSON array instead of the table
-    #[arg(long, env = "ATTNSCOPE_JSON")]
+    #[arg(long, env = "ATTNSCOPE_JSON", value_parser = terminal::yes_or_no())]
     json: bool,
 }
 

@@ -18,7 +18,7 @@ pub struct Args {
     out: Option<PathBuf>,
 
     /// Print one JSON object instead of the tables
-    #[arg(long, env = "ATTNSCOPE_JSON")]
+    #[arg(long, env = "ATTNSCOPE_JSON", value_parser = terminal::yes_or_no())]
     json: bool,
 }
 
@@ -88,5 +88,7 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
         text
     };
     terminal::print(&text)?;
-    Ok(exit_code(&outcomes))
+    Ok(exit_code(
+        outcomes.iter().map(|o| o.run.non_finite_rows).sum(),
+    ))
 }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use super::{summary, terminal};
+use super::{scan::exit_code, summary, terminal};
 use crate::store;
 
 /// Put the shards of a scan together
@@ -17,7 +17,7 @@ pub struct Args {
     out: PathBuf,
 
     /// Print one JSON object instead of the tables
-    #[arg(long, env = "ATTNSCOPE_JSON")]
+    #[arg(long, env = "ATTNSCOPE_JSON", value_parser = terminal::yes_or_no())]
     json: bool,
 }
 
@@ -29,8 +29,5 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         true => format!("{}\n", summary::to_json(&run, &heads)),
         false => summary::to_text(&run, &heads),
     })?;
-    Ok(match run.non_finite_rows {
-        0 => ExitCode::SUCCESS,
-        _ => ExitCode::from(6),
-    })
+    Ok(exit_code(run.non_finite_rows))
 }

@@ -23,11 +23,11 @@ struct Cli {
     command: Command,
 
     /// Print nothing on stderr but errors
-    #[arg(short, long, global = true, env = "ATTNSCOPE_QUIET")]
+    #[arg(short, long, global = true, env = "ATTNSCOPE_QUIET", value_parser = terminal::yes_or_no())]
     quiet: bool,
 
     /// Say more on stderr; twice for everything (RUST_LOG overrides this)
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, env = "ATTNSCOPE_VERBOSE", action = clap::ArgAction::Count)]
     verbose: u8,
 }
 
@@ -47,6 +47,12 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     terminal::init_logging(cli.quiet, cli.verbose);
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !crate::corpus::panics_are_caught() {
+            report(panic);
+        }
+    }));
     let quiet = cli.quiet;
     let result = match cli.command {
         Command::Demo(args) => demo::run(args, quiet),
@@ -57,7 +63,7 @@ pub fn main() -> ExitCode {
         Command::Datasets(args) => datasets::run(args),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        eprintln!("error: {error}");
         let code = error
             .downcast_ref::<crate::Error>()
             .map_or(1, crate::Error::exit_code);

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clap::builder::BoolishValueParser;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::{
@@ -38,6 +39,11 @@ pub fn init_logging(quiet: bool, verbose: u8) {
         .with_target(false)
         .without_time()
         .init();
+}
+
+/// Parses the environment twin of a switch, which a person sets to 1 as often as to `true`.
+pub fn yes_or_no() -> BoolishValueParser {
+    BoolishValueParser::new()
 }
 
 /// The Hub as the environment describes it, with progress bars unless quiet.
