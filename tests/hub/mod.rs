@@ -7,7 +7,7 @@ mod http;
 mod offline;
 mod python;
 mod resume;
-mod server;
+pub mod server;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
