@@ -11,6 +11,8 @@
 //! product in attention. What a scan leaves out (the output head, the last layer's values and feed-forward)
 //! is not counted.
 
+// Shared with the example, which uses all of it.
+#[allow(dead_code)]
 #[path = "../examples/random_checkpoint/generator.rs"]
 mod generator;
 
