@@ -19,9 +19,11 @@ pub fn available_on_host() -> Option<u64> {
     let mut system = sysinfo::System::new();
     system.refresh_memory();
     let free = system.available_memory();
+    // Not the limit's `free_memory`: it counts files in the page cache, a checkpoint just read for example,
+    // as taken.
     let limit = system
         .cgroup_limits()
-        .map_or(u64::MAX, |limits| limits.free_memory);
+        .map_or(u64::MAX, |limits| limits.total_memory.saturating_sub(limits.rss));
     let available = free.min(limit);
     (available > 0).then_some(available)
 }
