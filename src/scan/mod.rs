@@ -176,14 +176,8 @@ pub fn run(request: &Request, watcher: &dyn Watcher) -> Result<Outcome> {
         &batches,
     );
     let samples: Vec<i64> = texts.tokenized.samples.iter().map(|s| s.sample).collect();
-    let heads = clock.write(|| {
-        parts.finish(
-            work.layers(),
-            &samples,
-            shard_of(request),
-            &run.provenance(),
-        )
-    })?;
+    let heads =
+        clock.write(|| parts.finish(work.layers(), &samples, request.shard, &run.provenance()))?;
     let (load, compute, write) = clock.totals();
     let seconds_total = started.elapsed().as_secs_f64();
     run.tokens = heads.first().map_or(0, |head| head.sums.tokens as u64);
@@ -414,7 +408,7 @@ fn manifest_of(
             n_samples: texts.drawn as u64,
             seed: matches!(request.n_samples, SampleSize::Rows(_)).then_some(request.seed),
             indices_sha256: Some(texts.indices_sha256.clone()),
-            shard: shard_of(request),
+            shard: request.shard,
             skipped: texts.tokenized.skipped as u64,
         },
         max_seq_len: request.max_seq_len as u64,
@@ -440,10 +434,4 @@ fn manifest_of(
         fingerprint: None,
         merged_from: Vec::new(),
     }
-}
-
-fn shard_of(request: &Request) -> Option<crate::store::Shard> {
-    request
-        .shard
-        .and_then(|s| crate::store::Shard::new(s.index() + 1, s.count()).ok())
 }

@@ -7,8 +7,9 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::atomic::write_json;
-use super::directory::{RUN_JSON, Shard};
+use super::directory::RUN_JSON;
 use super::{Fingerprint, Provenance};
+use crate::corpus::Shard;
 use crate::{Error, Result};
 
 /// Everything needed to repeat a run, and what it cost.
