@@ -6,8 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-/// What every fallible function of the library returns (`layers` and `models`,
-/// which speak candle's own error type, aside).
+/// What every fallible function of the library returns (forward passes, which speak
+/// candle's own error type, aside).
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong, grouped by who has to act.
@@ -138,6 +138,7 @@ impl Error {
             | Error::NotOnHub { .. } => 3,
             Error::Network { .. } | Error::Offline { .. } | Error::Checksum { .. } => 4,
             Error::DoesNotFit(_) => 5,
+            Error::Tensor(error) if is_out_of_memory(error) => 5,
             Error::Interrupted { .. } => 75,
             Error::Io { .. } | Error::Parquet { .. } | Error::Tensor(_) => 1,
         }
@@ -148,6 +149,12 @@ impl Error {
         let path = path.as_ref().to_path_buf();
         move |source| Error::Io { path, source }
     }
+}
+
+/// Whether a device has run out of memory; the drivers say so only in words.
+fn is_out_of_memory(error: &candle_core::Error) -> bool {
+    let message = error.to_string().to_lowercase();
+    message.contains("out_of_memory") || message.contains("out of memory")
 }
 
 fn io_remedy(error: &std::io::Error) -> &'static str {

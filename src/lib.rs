@@ -14,6 +14,7 @@
 //!
 //! | room | what it does |
 //! |---|---|
+//! | [`allocator`] | the allocator of the programs |
 //! | [`commands`] | the command line: one file per subcommand |
 //! | [`manifest`] | known models and datasets, and what an argument stands for |
 //! | [`hub`] | downloads from the Hugging Face Hub: cache, resume, checksum, offline |
@@ -108,6 +109,7 @@
 //! # }
 //! ```
 
+pub mod allocator;
 pub mod checkpoint;
 pub mod commands;
 pub mod corpus;
@@ -124,3 +126,8 @@ pub mod scan;
 pub mod store;
 
 pub use error::{Error, Result};
+
+/// Lower-case hexadecimal digits, as checksums are written.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -2,11 +2,10 @@
 
 use std::process::ExitCode;
 
-/// A forward pass allocates and frees megabytes with every operation. The system's allocator hands such blocks
-/// back at once and pays for them page by page; this one keeps them.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: attnscope::allocator::MiMalloc = attnscope::allocator::MiMalloc;
 
 fn main() -> ExitCode {
+    attnscope::allocator::keep_freed_memory();
     attnscope::commands::main()
 }

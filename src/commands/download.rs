@@ -51,6 +51,13 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
     let text = match fetched_model {
         Some(model) => format!("{}\n", model.dir.display()),
         None => {
+            if args.revision.is_some() {
+                return Err(Error::Usage(format!(
+                    "--revision belongs to a model, and {} is a dataset",
+                    args.name
+                ))
+                .into());
+            }
             let dataset = dataset()?;
             dataset
                 .files

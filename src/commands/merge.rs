@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
+use clap::builder::FalseyValueParser;
+
 use super::{summary, terminal};
 use crate::store;
 
@@ -17,7 +19,7 @@ pub struct Args {
     out: PathBuf,
 
     /// Print one JSON object instead of the tables
-    #[arg(long, env = "ATTNSCOPE_JSON")]
+    #[arg(long, env = "ATTNSCOPE_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
 }
 
@@ -29,8 +31,5 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         true => format!("{}\n", summary::to_json(&run, &heads)),
         false => summary::to_text(&run, &heads),
     })?;
-    Ok(match run.non_finite_rows {
-        0 => ExitCode::SUCCESS,
-        _ => ExitCode::from(6),
-    })
+    Ok(terminal::finished(run.non_finite_rows))
 }

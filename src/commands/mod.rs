@@ -13,7 +13,7 @@ mod terminal;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, builder::FalseyValueParser};
 
 /// Measures how sparse the attention of pretrained language models is, head by head.
 #[derive(Debug, Parser)]
@@ -23,11 +23,11 @@ struct Cli {
     command: Command,
 
     /// Print nothing on stderr but errors
-    #[arg(short, long, global = true, env = "ATTNSCOPE_QUIET")]
+    #[arg(short, long, global = true, env = "ATTNSCOPE_QUIET", value_parser = FalseyValueParser::new())]
     quiet: bool,
 
     /// Say more on stderr; twice for everything (RUST_LOG overrides this)
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, env = "ATTNSCOPE_VERBOSE", action = clap::ArgAction::Count)]
     verbose: u8,
 }
 
@@ -57,7 +57,7 @@ pub fn main() -> ExitCode {
         Command::Datasets(args) => datasets::run(args),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        terminal::say(&format!("error: {error:#}"));
         let code = error
             .downcast_ref::<crate::Error>()
             .map_or(1, crate::Error::exit_code);

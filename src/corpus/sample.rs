@@ -73,11 +73,7 @@ pub fn indices_sha256(indices: &[usize]) -> String {
         }
         hasher.update(index.to_string());
     }
-    hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    crate::hex(&hasher.finalize())
 }
 
 /// One of `count` parts of a scan: `--shard I/N`, `I` counted from 0 as in the file names

@@ -80,11 +80,15 @@ impl Gala {
             field: field.into(),
             message,
         };
-        let config = Config::deserialize(&json).map_err(|e| {
-            let message = e.to_string();
-            // serde quotes the field it stumbled over.
-            let field = message.split('`').nth(1).unwrap_or("?").to_string();
-            error(&field, message)
+        let config: Config = serde_path_to_error::deserialize(&json).map_err(|e| {
+            let message = e.inner().to_string();
+            // The path of a value that is there; of a key that is missing or unknown only serde's message
+            // has the name.
+            let quoted = message.split('`').nth(1).unwrap_or("?");
+            match e.path().to_string() {
+                path if path == "." => error(quoted, message.clone()),
+                path => error(&path, message.clone()),
+            }
         })?;
         for (field, found, supported) in [
             (
@@ -115,16 +119,20 @@ impl Gala {
             head_dim: config.head_dim,
             vocab_size: config.vocab_size,
         };
-        for (field, size) in [
-            ("hidden_size", sizes.hidden_size),
-            ("intermediate_size", sizes.intermediate_size),
-            ("num_hidden_layers", sizes.num_hidden_layers),
-            ("num_attention_heads", sizes.num_attention_heads),
-            ("head_dim", sizes.head_dim),
-            ("vocab_size", sizes.vocab_size),
+        // Far beyond any model, and small enough that no product of sizes overflows.
+        for (field, size, largest) in [
+            ("hidden_size", sizes.hidden_size, 1 << 20),
+            ("intermediate_size", sizes.intermediate_size, 1 << 20),
+            ("num_hidden_layers", sizes.num_hidden_layers, 10_000),
+            ("num_attention_heads", sizes.num_attention_heads, 10_000),
+            ("head_dim", sizes.head_dim, 1 << 16),
+            ("vocab_size", sizes.vocab_size, 1 << 24),
         ] {
-            if size == 0 || size > 1 << 24 {
-                return Err(error(field, format!("{size} is not a size of a model")));
+            if size == 0 || size > largest {
+                return Err(error(
+                    field,
+                    format!("{size} is not between 1 and {largest}"),
+                ));
             }
         }
         if !(config.rms_norm_eps > 0.0 && config.rms_norm_eps < 1.0) {
@@ -199,6 +207,10 @@ const FINAL_NORM: &str = "model.norm.weight";
 impl DecoderModel for Gala {
     fn sizes(&self) -> &Sizes {
         &self.sizes
+    }
+
+    fn model_type(&self) -> &str {
+        MODEL_TYPE
     }
 
     fn attention_function(&self) -> &str {

@@ -44,6 +44,9 @@ pub trait DecoderModel: Send + Sync {
     /// Its sizes.
     fn sizes(&self) -> &Sizes;
 
+    /// `model_type` in `config.json`.
+    fn model_type(&self) -> &str;
+
     /// `softmax` or `sigmoid`.
     fn attention_function(&self) -> &str;
 
@@ -103,17 +106,18 @@ pub trait DecoderHead: Send + Sync {
 /// [`Error::UnknownModelType`], or [`Error::Config`] naming the field that is missing or unsupported.
 pub fn open(dir: &Path) -> Result<Box<dyn DecoderModel>> {
     let path = dir.join("config.json");
-    let text = std::fs::read_to_string(&path).map_err(|e| match e.kind() {
+    let text = std::fs::read(&path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => Error::Checkpoint {
             path: dir.to_path_buf(),
             message: "has no config.json; is it a checkpoint directory?".into(),
         },
         _ => Error::io(&path)(e),
     })?;
-    let config: serde_json::Value = serde_json::from_str(&text).map_err(|e| Error::Checkpoint {
-        path: path.clone(),
-        message: format!("is not valid JSON: {e}"),
-    })?;
+    let config: serde_json::Value =
+        serde_json::from_slice(&text).map_err(|e| Error::Checkpoint {
+            path: path.clone(),
+            message: format!("is not valid JSON: {e}"),
+        })?;
     let Some(model_type) = config.get("model_type").and_then(|v| v.as_str()) else {
         return Err(Error::Config {
             path,

@@ -11,6 +11,8 @@ mod tensor;
 
 use candle_core::{Result, Tensor, bail};
 
+pub(crate) use tensor::BLOCK_ELEMENTS;
+
 use super::{PackedSequences, cpu};
 use crate::metrics::RowStatistics;
 
