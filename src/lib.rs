@@ -109,6 +109,8 @@
 //! # }
 //! ```
 
+#![warn(missing_docs)]
+
 pub mod allocator;
 pub mod checkpoint;
 pub mod commands;

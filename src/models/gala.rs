@@ -38,22 +38,38 @@ pub const MODEL_TYPE: &str = "gala";
 pub struct Config {
     #[serde(rename = "model_type")]
     _model_type: String,
+    /// Width of the residual stream.
     pub hidden_size: usize,
+    /// Width of the feed-forward block.
     pub intermediate_size: usize,
+    /// Layers.
     pub num_hidden_layers: usize,
+    /// Heads per layer.
     pub num_attention_heads: usize,
+    /// Width of a head.
     pub head_dim: usize,
+    /// Rows of the embedding.
     pub vocab_size: usize,
+    /// Added to the mean square in every norm.
     pub rms_norm_eps: f64,
+    /// Length of the training sequences; nothing in the computation depends on it.
     pub max_position_embeddings: usize,
+    /// Always true: the embedding is the output matrix.
     pub tie_word_embeddings: bool,
+    /// `softmax` or `sigmoid`.
     pub attention_function: String,
+    /// Added to every score: 0, or −ln 4096 for sigmoid.
     pub attention_logit_bias: f64,
+    /// Always `alibi`.
     pub position_embedding_type: String,
+    /// Always `hybridnorm`.
     pub norm_structure: String,
+    /// Id whose positions are not counted.
     pub pad_token_id: u32,
+    /// Id that ends a text.
     pub eos_token_id: u32,
     #[serde(alias = "dtype")]
+    /// Element type the weights were saved in; the files themselves say it, too.
     pub torch_dtype: Option<String>,
     #[serde(rename = "architectures", default)]
     _architectures: serde_json::Value,

@@ -22,11 +22,17 @@ pub const SUPPORTED: &[&str] = &[gala::MODEL_TYPE];
 /// The sizes of a model, by their names in `config.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sizes {
+    /// Width of the residual stream.
     pub hidden_size: usize,
+    /// Width of the feed-forward block.
     pub intermediate_size: usize,
+    /// Layers.
     pub num_hidden_layers: usize,
+    /// Heads per layer.
     pub num_attention_heads: usize,
+    /// Width of a head.
     pub head_dim: usize,
+    /// Rows of the embedding.
     pub vocab_size: usize,
 }
 

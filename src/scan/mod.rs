@@ -45,21 +45,31 @@ use crate::{
 /// What to scan, and how.
 #[derive(Debug, Clone)]
 pub struct Request {
+    /// The checkpoint.
     pub model: ModelFiles,
+    /// The texts.
     pub dataset: DatasetFiles,
+    /// How many of them.
     pub n_samples: SampleSize,
+    /// Seed of the draw.
     pub seed: u64,
+    /// Tokens of a text that are looked at.
     pub max_seq_len: usize,
     /// Samples per batch; `None` lets the plan choose by tokens.
     pub batch_size: Option<NonZeroUsize>,
+    /// Where it is computed.
     pub device: Device,
     /// How the device is called in `run.json`: `cpu`, `cuda:0`, `metal`.
     pub device_name: String,
+    /// Element type of weights and activations.
     pub dtype: DType,
+    /// Which executor.
     pub memory: Memory,
+    /// The directory for the results.
     pub out: PathBuf,
     /// Continue what is in `out`.
     pub resume: bool,
+    /// The part of the samples to take; none for all.
     pub shard: Option<Shard>,
 }
 
@@ -78,7 +88,9 @@ pub trait Watcher: Progress {
 /// What a scan leaves.
 #[derive(Debug, Clone)]
 pub struct Outcome {
+    /// `run.json`.
     pub run: RunManifest,
+    /// `heads.parquet`.
     pub heads: Vec<HeadRow>,
     /// Whether the run had been finished before, and nothing was computed.
     pub was_finished: bool,

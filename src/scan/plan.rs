@@ -23,7 +23,9 @@ pub enum Memory {
 /// The executor that was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Executor {
+    /// All layers in memory, batch after batch.
     Resident,
+    /// Layer after layer, all batches through each.
     Streamed,
 }
 
