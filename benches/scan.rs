@@ -11,11 +11,14 @@
 //! product in attention. What a scan leaves out (the output head, the last layer's values and feed-forward)
 //! is not counted.
 
+// Shared with the example, which uses all of it.
+#[allow(dead_code)]
 #[path = "../examples/random_checkpoint/generator.rs"]
 mod generator;
 
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     sync::atomic::{AtomicU64, Ordering},
     time::Instant,
 };
@@ -28,6 +31,9 @@ use attnscope::{
 };
 use candle_core::{Device, Tensor};
 use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: attnscope::allocator::MiMalloc = attnscope::allocator::MiMalloc;
 
 #[derive(Parser)]
 struct Args {
@@ -53,6 +59,7 @@ struct Args {
 }
 
 fn main() -> anyhow::Result<()> {
+    attnscope::allocator::keep_freed_memory();
     let args = Args::parse();
     let models = match &args.model {
         Some(dir) => vec![dir.clone()],
@@ -65,10 +72,21 @@ fn main() -> anyhow::Result<()> {
         Some(file) => file.clone(),
         None => made_up_texts()?,
     };
-    for model in models {
-        measure(&args, &model, &dataset)?;
+    match models.as_slice() {
+        [model] => measure(&args, model, &dataset),
+        // A process each, so that the peak memory of one is not that of the other.
+        models => models.iter().try_for_each(|model| {
+            let status = Command::new(std::env::current_exe()?)
+                .args(std::env::args_os().skip(1))
+                .arg("--model")
+                .arg(model)
+                .arg("--dataset")
+                .arg(&dataset)
+                .status()?;
+            anyhow::ensure!(status.success(), "{}: {status}", model.display());
+            Ok(())
+        }),
     }
-    Ok(())
 }
 
 fn measure(args: &Args, dir: &Path, dataset: &Path) -> anyhow::Result<()> {
@@ -205,14 +223,14 @@ fn gemm_rates(model: &dyn DecoderModel, tokens: usize) -> anyhow::Result<Vec<f64
 }
 
 fn sample_lengths(scan: &Path) -> anyhow::Result<Vec<u64>> {
-    for layer in SampleReader::open(scan)? {
-        return Ok(layer?
-            .iter()
-            .filter(|row| row.head == 0)
-            .map(|row| row.sums.tokens as u64)
-            .collect());
-    }
-    anyhow::bail!("the scan has no rows")
+    let Some(layer) = SampleReader::open(scan)?.next() else {
+        anyhow::bail!("the scan has no rows")
+    };
+    Ok(layer?
+        .iter()
+        .filter(|row| row.head == 0)
+        .map(|row| row.sums.tokens as u64)
+        .collect())
 }
 
 /// Keeps the size of a batch.

@@ -6,8 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-/// What every fallible function of the library returns (`layers` and `models`,
-/// which speak candle's own error type, aside).
+/// What every fallible function of the library returns (forward passes, which speak
+/// candle's own error type, aside).
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong, grouped by who has to act.
@@ -19,81 +19,135 @@ pub enum Error {
 
     /// The output directory holds something this run must not touch.
     #[error("{}: {message}", path.display())]
-    OutDir { path: PathBuf, message: String },
+    OutDir {
+        /// The file or directory concerned.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        message: String,
+    },
 
     /// A configuration file or manifest has a field that is missing, malformed or unsupported.
     #[error("{}: field `{field}`: {message}", path.display())]
     Config {
+        /// The file or directory concerned.
         path: PathBuf,
+        /// The key.
         field: String,
+        /// What is wrong, and what to do.
         message: String,
     },
 
     /// `config.json` names an architecture that attnscope does not know.
     #[error("{}: unknown model_type `{model_type}`; supported: {}", path.display(), supported.join(", "))]
     UnknownModelType {
+        /// The file or directory concerned.
         path: PathBuf,
+        /// What it names.
         model_type: String,
+        /// What it may name.
         supported: Vec<String>,
     },
 
     /// A checkpoint is damaged or incomplete.
     #[error("{}: {message}", path.display())]
-    Checkpoint { path: PathBuf, message: String },
+    Checkpoint {
+        /// The file or directory concerned.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        message: String,
+    },
 
     /// Tensors the architecture needs are absent; all of them are listed.
     #[error("{}: {} missing: {}", path.display(), count(names.len(), "tensor is", "tensors are"), names.join(", "))]
-    MissingTensors { path: PathBuf, names: Vec<String> },
+    MissingTensors {
+        /// The file or directory concerned.
+        path: PathBuf,
+        /// The tensors.
+        names: Vec<String>,
+    },
 
     /// A tensor has another shape or element type than the configuration demands.
     #[error("{}: tensor `{tensor}`: expected {expected}, found {found}", path.display())]
     TensorMismatch {
+        /// The file or directory concerned.
         path: PathBuf,
+        /// Its name.
         tensor: String,
+        /// What was needed.
         expected: String,
+        /// What is there.
         found: String,
     },
 
     /// The tokenizer cannot be read or does not fit the model.
     #[error("{}: {message}", path.display())]
-    Tokenizer { path: PathBuf, message: String },
+    Tokenizer {
+        /// The file or directory concerned.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        message: String,
+    },
 
     /// A dataset cannot be read.
     #[error("{}: {message}", path.display())]
-    Dataset { path: PathBuf, message: String },
+    Dataset {
+        /// The file or directory concerned.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        message: String,
+    },
 
     /// The text column does not exist.
     #[error("{}: there is no text column `{column}`; columns: {} (choose one with --text-column)", path.display(), available.join(", "))]
     MissingColumn {
+        /// The file or directory concerned.
         path: PathBuf,
+        /// What was asked for.
         column: String,
+        /// What there is.
         available: Vec<String>,
     },
 
     /// The Hub has no such repository, revision or file, or does not let us see it.
     #[error("{repo} (revision {revision}): {message}")]
     NotOnHub {
+        /// The repository.
         repo: String,
+        /// The branch, tag or commit.
         revision: String,
+        /// What is wrong, and what to do.
         message: String,
     },
 
     /// The network failed, after all retries.
     #[error("{what}: {message}")]
-    Network { what: String, message: String },
+    Network {
+        /// What was being done or is needed.
+        what: String,
+        /// What is wrong, and what to do.
+        message: String,
+    },
 
     /// Offline mode, and the cache does not hold what is needed.
     #[error(
         "{what} is not in the cache {} and offline mode is on; run once without --offline and HF_HUB_OFFLINE",
         cache.display()
     )]
-    Offline { what: String, cache: PathBuf },
+    Offline {
+        /// What was being done or is needed.
+        what: String,
+        /// Where it was looked for.
+        cache: PathBuf,
+    },
 
     /// A downloaded file is not the file that the Hub announced.
     #[error("{}: checksum is {found}, {expected} was announced; the damaged file has been removed, run the command again", path.display())]
     Checksum {
+        /// The file or directory concerned.
         path: PathBuf,
+        /// What was needed.
         expected: String,
+        /// What is there.
         found: String,
     },
 
@@ -103,18 +157,28 @@ pub enum Error {
 
     /// The run was stopped by a signal; what was done is kept.
     #[error("interrupted; continue with --resume --out {}", out.display())]
-    Interrupted { out: PathBuf },
+    Interrupted {
+        /// The output directory.
+        out: PathBuf,
+    },
 
     /// The operating system refused.
     #[error("{}: {source}{}", path.display(), io_remedy(source))]
     Io {
+        /// The file or directory concerned.
         path: PathBuf,
+        /// What the operating system said.
         source: std::io::Error,
     },
 
     /// A parquet file cannot be written or read.
     #[error("{}: {message}", path.display())]
-    Parquet { path: PathBuf, message: String },
+    Parquet {
+        /// The file or directory concerned.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        message: String,
+    },
 
     /// The tensor library failed.
     #[error(transparent)]
@@ -138,6 +202,7 @@ impl Error {
             | Error::NotOnHub { .. } => 3,
             Error::Network { .. } | Error::Offline { .. } | Error::Checksum { .. } => 4,
             Error::DoesNotFit(_) => 5,
+            Error::Tensor(error) if is_out_of_memory(error) => 5,
             Error::Interrupted { .. } => 75,
             Error::Io { .. } | Error::Parquet { .. } | Error::Tensor(_) => 1,
         }
@@ -148,6 +213,12 @@ impl Error {
         let path = path.as_ref().to_path_buf();
         move |source| Error::Io { path, source }
     }
+}
+
+/// Whether a device has run out of memory; the drivers say so only in words.
+fn is_out_of_memory(error: &candle_core::Error) -> bool {
+    let message = error.to_string().to_lowercase();
+    message.contains("out_of_memory") || message.contains("out of memory")
 }
 
 fn io_remedy(error: &std::io::Error) -> &'static str {

@@ -1,5 +1,117 @@
-//! attnscope measures how sparse the attention of pretrained language models is.
+//! attnscope measures how sparse the attention of pretrained language models is: for every head of a
+//! checkpoint, how much of a row's weight sits on one token, and how much on the first.
+//!
+//! # The way of the data
+//!
+//! ```text
+//! models/*.toml, datasets/*.toml      manifests: what exists, where, which revision
+//!         │ manifest
+//!         ▼
+//! hub ──► checkpoint ──► models (layers) ──► observe ──► metrics ──► store (parquet)
+//!  └────► corpus (rows → sample → tokens → batches) ─┘
+//!                        └────────── scan drives all of it ─────────┘
+//! ```
+//!
+//! | room | what it does |
+//! |---|---|
+//! | [`allocator`] | the allocator of the programs |
+//! | [`commands`] | the command line: one file per subcommand |
+//! | [`manifest`] | known models and datasets, and what an argument stands for |
+//! | [`hub`] | downloads from the Hugging Face Hub: cache, resume, checksum, offline |
+//! | [`checkpoint`] | weights on disk, read lazily |
+//! | [`corpus`] | rows of parquet, jsonl or txt files, sampled, tokenised, put into batches |
+//! | [`layers`] | what a model is made of; attention with row statistics |
+//! | [`models`] | decoder architectures, one file per family |
+//! | [`observe`] | what a forward pass tells about each layer's attention |
+//! | [`metrics`] | row statistics and mergeable per-head sums |
+//! | [`scan`] | the plan and the two executors |
+//! | [`store`] | parquet tables, parts of unfinished runs, the run manifest |
+//! | [`demo`] | the checkpoints and texts that ship in the binary |
+//! | [`random`] | CPython's and NumPy's random numbers |
+//!
+//! # A scan, in a program
+//!
+//! ```
+//! use attnscope::corpus::SampleSize;
+//! use attnscope::scan::{self, Progress, Request, Watcher, device, plan::{Memory, Plan}, sources};
+//!
+//! struct Silent;
+//! impl Progress for Silent {
+//!     fn advance(&self, _tokens: u64) {}
+//! }
+//! impl Watcher for Silent {
+//!     fn tokenized(&self, _done: usize, _total: usize) {}
+//!     fn planned(&self, _plan: &Plan, _token_layers: u64, _done: u64) {}
+//!     fn is_stopped(&self) -> bool { false }
+//! }
+//!
+//! # fn main() -> attnscope::Result<()> {
+//! # let temporary = tempfile::tempdir().map_err(attnscope::Error::io("tmp"))?;
+//! let files = attnscope::demo::write_to(temporary.path())?;
+//! let no_hub = || unreachable!("both are files");
+//! let (device, device_name) = device::open("cpu")?;
+//! let outcome = scan::run(
+//!     &Request {
+//!         model: sources::model(&files.models[0].display().to_string(), None, &no_hub)?,
+//!         dataset: sources::dataset(&files.corpus.display().to_string(), None, None, &no_hub)?,
+//!         n_samples: SampleSize::Rows(8),
+//!         seed: 42,
+//!         max_seq_len: 64,
+//!         batch_size: None,
+//!         device,
+//!         device_name,
+//!         dtype: device::dtype("auto")?,
+//!         memory: Memory::Auto,
+//!         out: temporary.path().join("scan"),
+//!         resume: false,
+//!         shard: None,
+//!     },
+//!     &Silent,
+//! )?;
+//! for head in &outcome.heads {
+//!     let means = head.sums.means();
+//!     assert!(means.sparsity_score > 0.0 && means.sparsity_score <= 1.0);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Scores of rows you computed yourself
+//!
+//! ```
+//! let mut sums = attnscope::metrics::HeadSums::default();
+//! sums.add_row(0.5, 1.0, 0.25, 1.04); // max, total, first, entropy
+//! sums.add_row(0.9, 1.0, 0.9, 0.33);
+//! assert!((sums.means().sparsity_score - 0.7).abs() < 1e-6);
+//! ```
+//!
+//! # Attention with statistics
+//!
+//! ```
+//! use attnscope::layers::{PackedSequences, attention::{Attention, AttentionFunction, Wanted}};
+//! use candle_core::{Device, Tensor};
+//!
+//! # fn main() -> candle_core::Result<()> {
+//! let sequences = PackedSequences::from_lengths(&[3, 5]); // two texts, no padding
+//! let states = || Tensor::randn(0f32, 1f32, (sequences.tokens(), 2 * 4), &Device::Cpu);
+//! let attention = Attention {
+//!     function: AttentionFunction::Softmax,
+//!     num_heads: 2,
+//!     head_dim: 4,
+//!     scale: 0.5,
+//!     alibi_slopes: None,
+//!     causal: true,
+//! };
+//! let wanted = Wanted { rows: true, ..Wanted::default() };
+//! let rows = attention.forward(&states()?, &states()?, None, &sequences, wanted)?.rows.unwrap_or_default();
+//! assert_eq!(rows.max[0], 1.0); // the first query sees only itself
+//! # Ok(())
+//! # }
+//! ```
 
+#![warn(missing_docs)]
+
+pub mod allocator;
 pub mod checkpoint;
 pub mod commands;
 pub mod corpus;
@@ -16,3 +128,8 @@ pub mod scan;
 pub mod store;
 
 pub use error::{Error, Result};
+
+/// Lower-case hexadecimal digits, as checksums are written.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

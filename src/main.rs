@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: attnscope::allocator::MiMalloc = attnscope::allocator::MiMalloc;
+
 fn main() -> ExitCode {
+    attnscope::allocator::keep_freed_memory();
     attnscope::commands::main()
 }

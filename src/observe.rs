@@ -6,7 +6,9 @@ use crate::{layers::PackedSequences, metrics::RowStatistics};
 
 /// The attention of one layer for one batch.
 pub struct LayerAttention<'a> {
+    /// Which layer, from 0.
     pub layer_idx: usize,
+    /// Its heads.
     pub num_heads: usize,
     /// Which tokens belong to which sequence.
     pub sequences: &'a PackedSequences,

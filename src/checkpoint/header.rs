@@ -8,33 +8,13 @@ use std::{
 };
 
 use safetensors::{Dtype, tensor::TensorInfo};
-use serde::Deserialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 
 /// safetensors' own limit.
 const MAX_HEADER: u64 = 100_000_000;
-
-/// Element types that can be computed with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Element {
-    F16,
-    BF16,
-    F32,
-    F64,
-}
-
-impl Element {
-    /// Bytes per element.
-    pub fn size(&self) -> usize {
-        match self {
-            Element::F16 | Element::BF16 => 2,
-            Element::F32 => 4,
-            Element::F64 => 8,
-        }
-    }
-}
 
 /// Where a tensor is.
 #[derive(Debug, Clone)]
@@ -43,7 +23,9 @@ pub struct TensorEntry {
     pub file: usize,
     /// Offset of the first byte from the beginning of the file.
     pub offset: u64,
-    pub element: Element,
+    /// Element type, as the file states it.
+    pub dtype: Dtype,
+    /// Dimensions, outermost first.
     pub shape: Vec<usize>,
 }
 
@@ -64,22 +46,34 @@ pub(super) fn read(path: &Path, file: usize) -> Result<Vec<(String, TensorEntry)
     let header_length = u64::from_le_bytes(prefix);
     if header_length > MAX_HEADER || header_length + 8 > length {
         return Err(bad(format!(
-            "the header claims {header_length} bytes, the file has {length}; it is damaged or not a safetensors file, \
-             fetch it again"
+            "the header claims {header_length} bytes, the file has {length}; it is damaged or not a safetensors file"
         )));
     }
     let mut header = vec![0u8; header_length as usize];
     reader.read_exact(&mut header).map_err(Error::io(path))?;
-    let mut entries = Vec::new();
+    // Not safetensors' own `Metadata`: it refuses the same things, but cannot say what it has found.
+    let mut tensors: Vec<(String, TensorInfo)> =
+        serde_json::from_slice::<BTreeMap<String, Value>>(&header)
+            .map_err(|e| bad(format!("the header is not valid: {e}")))?
+            .into_iter()
+            .filter(|(name, _)| name != "__metadata__")
+            .map(|(name, info)| match serde_json::from_value(info) {
+                Ok(info) => Ok((name, info)),
+                Err(e) => Err(bad(format!(
+                    "the header's entry of tensor `{name}` is not valid: {e}"
+                ))),
+            })
+            .collect::<Result<_>>()?;
+    tensors.sort_by_key(|(_, info)| info.data_offsets);
+
+    let mut entries = Vec::with_capacity(tensors.len());
     let mut end = 0;
-    for (name, info) in tensors(&header)
-        .map_err(|e| bad(format!("the header is not valid: {e}; fetch it again")))?
-    {
+    for (name, info) in tensors {
         let (from, to) = info.data_offsets;
         if from != end || to < from {
             return Err(bad(format!(
                 "tensor `{name}` is said to be at bytes {from}..{to}, but the one before it ends at {end}: \
-                 tensors overlap or leave gaps; fetch it again"
+                 tensors overlap or leave gaps"
             )));
         }
         end = to;
@@ -89,36 +83,23 @@ pub(super) fn read(path: &Path, file: usize) -> Result<Vec<(String, TensorEntry)
             .try_fold(info.dtype.bitsize(), |n, &d| n.checked_mul(d));
         if bits.is_none() || bits != (to - from).checked_mul(8) {
             return Err(bad(format!(
-                "tensor `{name}` of type {:?} and shape {:?} is said to have {} bytes; fetch it again",
+                "tensor `{name}` of type {:?} and shape {:?} is said to have {} bytes",
                 info.dtype,
                 info.shape,
                 to - from
             )));
         }
-        let element = match info.dtype {
-            Dtype::F16 => Element::F16,
-            Dtype::BF16 => Element::BF16,
-            Dtype::F32 => Element::F32,
-            Dtype::F64 => Element::F64,
-            other => {
-                return Err(Error::TensorMismatch {
-                    path: path.to_path_buf(),
-                    tensor: name,
-                    expected: "element type F16, BF16, F32 or F64".into(),
-                    found: format!("{other:?}"),
-                });
-            }
-        };
         let entry = TensorEntry {
             file,
             offset: 8 + header_length + from as u64,
-            element,
+            dtype: info.dtype,
             shape: info.shape,
         };
         entries.push((name, entry));
     }
-    let expected = 8 + header_length + end as u64;
-    if length != expected {
+    let expected = (8 + header_length).checked_add(end as u64);
+    if Some(length) != expected {
+        let expected = expected.unwrap_or(u64::MAX);
         return Err(bad(format!(
             "has {length} bytes, its header describes {expected}; it is {}, fetch it again",
             if length < expected {
@@ -131,38 +112,32 @@ pub(super) fn read(path: &Path, file: usize) -> Result<Vec<(String, TensorEntry)
     Ok(entries)
 }
 
-/// What a header says, in the order in which the tensors lie in the file. safetensors' own reader stops at the
-/// first thing it does not like without saying where.
-fn tensors(header: &[u8]) -> Result<Vec<(String, TensorInfo)>, String> {
-    let header: BTreeMap<String, serde_json::Value> =
-        serde_json::from_slice(header).map_err(|error| error.to_string())?;
-    let mut tensors = Vec::with_capacity(header.len());
-    for (name, info) in header {
-        if name != "__metadata__" {
-            let info = TensorInfo::deserialize(info)
-                .map_err(|error| format!("tensor `{name}`: {error}"))?;
-            tensors.push((name, info));
-        }
-    }
-    tensors.sort_by_key(|(_, info)| info.data_offsets);
-    Ok(tensors)
-}
-
-/// Feeds a file's name, length and first and last 64 KiB to `hash`.
-pub(super) fn hash_ends(path: &Path, hash: &mut Sha256) -> Result<()> {
-    const END: u64 = 1 << 16;
+/// Feeds the header of `path` to `hash`, and the beginning of each of `tensors` in it.
+pub(super) fn hash_file<'a>(
+    path: &Path,
+    tensors: impl Iterator<Item = &'a TensorEntry>,
+    hash: &mut Sha256,
+) -> Result<()> {
+    const BEGINNING: u64 = 1 << 12;
     let mut file = File::open(path).map_err(Error::io(path))?;
     let length = file.metadata().map_err(Error::io(path))?.len();
     hash.update(path.file_name().unwrap_or_default().as_encoded_bytes());
     hash.update(length.to_le_bytes());
     let mut buffer = Vec::new();
-    let mut take = |from: u64| -> std::io::Result<()> {
+    let mut take = |from: u64, bytes: u64| -> std::io::Result<()> {
         file.seek(SeekFrom::Start(from))?;
         buffer.clear();
-        Read::by_ref(&mut file).take(END).read_to_end(&mut buffer)?;
+        Read::by_ref(&mut file)
+            .take(bytes)
+            .read_to_end(&mut buffer)?;
         hash.update(&buffer);
         Ok(())
     };
-    take(0).map_err(Error::io(path))?;
-    take(length.saturating_sub(END)).map_err(Error::io(path))
+    let mut offsets: Vec<u64> = tensors.map(|tensor| tensor.offset).collect();
+    offsets.sort_unstable();
+    take(0, offsets.first().copied().unwrap_or(length)).map_err(Error::io(path))?;
+    offsets
+        .into_iter()
+        .try_for_each(|offset| take(offset, BEGINNING))
+        .map_err(Error::io(path))
 }

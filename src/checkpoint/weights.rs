@@ -10,7 +10,9 @@ use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
 
-use super::{Checkpoint, Element, TensorEntry};
+use safetensors::Dtype;
+
+use super::{Checkpoint, TensorEntry};
 use crate::{Error, Result};
 
 /// Elements a thread reads and converts at once: what a conversion needs beside its result.
@@ -18,12 +20,16 @@ const BLOCK: usize = 1 << 20;
 
 /// Reads tensors of a checkpoint to a device, in the element type that is computed with.
 ///
-/// Bytes are read and converted block by block straight into their place, so that loading needs no more
-/// memory than the result, whatever the checkpoint's own type.
+/// Bytes are read and converted to float32 block by block straight into their place, so that on the CPU
+/// loading needs no more memory than the result, whatever the checkpoint's own type. For another element type
+/// or device a float32 copy of one tensor exists for a moment.
 #[derive(Debug, Clone)]
 pub struct Weights<'a> {
+    /// Where they are read from.
     pub checkpoint: &'a Checkpoint,
+    /// Where they go.
     pub device: Device,
+    /// What they become.
     pub dtype: DType,
 }
 
@@ -100,7 +106,7 @@ impl Weights<'_> {
     /// Fills `out` with the tensor's elements from `first` on.
     fn read(&self, name: &str, entry: &TensorEntry, first: usize, out: &mut [f32]) -> Result<()> {
         let path = &self.checkpoint.files[entry.file];
-        let size = entry.element.size();
+        let size = entry.dtype.bitsize() / 8;
         out.par_chunks_mut(BLOCK)
             .enumerate()
             .try_for_each(|(block, out)| {
@@ -109,8 +115,7 @@ impl Weights<'_> {
                 let mut file = File::open(path)?;
                 file.seek(SeekFrom::Start(from))?;
                 file.read_exact(&mut bytes)?;
-                convert(entry.element, &bytes, out);
-                Ok(())
+                convert(entry.dtype, &bytes, out)
             })
             .map_err(|source: std::io::Error| Error::Checkpoint {
                 path: path.clone(),
@@ -125,19 +130,19 @@ impl Weights<'_> {
 }
 
 /// Little-endian bytes to float32; float64 is rounded, the others are exact.
-fn convert(element: Element, bytes: &[u8], out: &mut [f32]) {
-    match element {
-        Element::F32 => {
+fn convert(dtype: Dtype, bytes: &[u8], out: &mut [f32]) -> std::io::Result<()> {
+    match dtype {
+        Dtype::F32 => {
             for (o, b) in out.iter_mut().zip(bytes.as_chunks().0) {
                 *o = f32::from_le_bytes(*b);
             }
         }
-        Element::BF16 => {
+        Dtype::BF16 => {
             for (o, b) in out.iter_mut().zip(bytes.as_chunks().0) {
                 *o = bf16::from_le_bytes(*b).to_f32();
             }
         }
-        Element::F16 => {
+        Dtype::F16 => {
             let halves: Vec<f16> = bytes
                 .as_chunks()
                 .0
@@ -146,10 +151,17 @@ fn convert(element: Element, bytes: &[u8], out: &mut [f32]) {
                 .collect();
             halves.convert_to_f32_slice(out);
         }
-        Element::F64 => {
+        Dtype::F64 => {
             for (o, b) in out.iter_mut().zip(bytes.as_chunks().0) {
                 *o = f64::from_le_bytes(*b) as f32;
             }
         }
+        other => {
+            // `Checkpoint::check` lets none through.
+            return Err(std::io::Error::other(format!(
+                "{other:?} cannot be converted"
+            )));
+        }
     }
+    Ok(())
 }

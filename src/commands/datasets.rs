@@ -2,14 +2,16 @@
 
 use std::{fmt::Write, process::ExitCode};
 
-use super::terminal;
+use clap::builder::FalseyValueParser;
+
+use super::terminal::{self, Cached};
 use crate::{hub::RepoKind, manifest};
 
 /// List the known datasets, and what the cache holds of them
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Print one JSON array instead of the table
-    #[arg(long, env = "ATTNSCOPE_JSON", value_parser = terminal::yes_or_no())]
+    #[arg(long, env = "ATTNSCOPE_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
 }
 
@@ -23,9 +25,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut list = Vec::new();
     for dataset in manifest::datasets()? {
         let revision = dataset.revision.as_deref().unwrap_or("main");
-        let cached = hub
-            .cached(RepoKind::Dataset, &dataset.repo, revision)
-            .map(|snapshot| snapshot.dir);
+        let cached = hub.cached(RepoKind::Dataset, &dataset.repo, revision);
+        let cached = cached.map(|snapshot| Cached::new(snapshot, dataset.files.iter().flatten()));
         writeln!(
             text,
             "{:<12} {:<24} {:>8}  {:<7} {:<12} {}",
@@ -34,9 +35,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             dataset.rows,
             dataset.split,
             dataset.text_column,
-            cached
-                .as_ref()
-                .map_or("no".into(), |dir| dir.display().to_string())
+            Cached::describe(&cached)
         )?;
         list.push(serde_json::json!({
             "name": dataset.name,
@@ -47,7 +46,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             "text_column": dataset.text_column,
             "rows": dataset.rows,
             "licence": dataset.licence,
-            "cached": cached,
+            "cached": cached.as_ref().map(|cached| &cached.dir),
+            "complete": cached.map(|cached| cached.is_complete),
         }));
     }
     terminal::print(&if args.json {

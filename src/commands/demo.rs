@@ -2,7 +2,9 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use super::{scan::exit_code, scan::scan, summary, terminal};
+use clap::builder::FalseyValueParser;
+
+use super::{scan::scan, summary, terminal};
 use crate::{
     Error,
     corpus::SampleSize,
@@ -18,7 +20,7 @@ pub struct Args {
     out: Option<PathBuf>,
 
     /// Print one JSON object instead of the tables
-    #[arg(long, env = "ATTNSCOPE_JSON", value_parser = terminal::yes_or_no())]
+    #[arg(long, env = "ATTNSCOPE_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
 }
 
@@ -57,7 +59,14 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
             resume: true,
             shard: None,
         };
-        outcomes.push(scan(&request, quiet, layers)?);
+        match scan(&request, quiet, layers) {
+            Ok(outcome) => outcomes.push(outcome),
+            Err(Error::Interrupted { .. }) => {
+                terminal::say("interrupted; run the command again");
+                return Ok(ExitCode::from(75));
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
     let scans: Vec<_> = outcomes
         .iter()
@@ -88,7 +97,10 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
         text
     };
     terminal::print(&text)?;
-    Ok(exit_code(
-        outcomes.iter().map(|o| o.run.non_finite_rows).sum(),
+    Ok(terminal::finished(
+        outcomes
+            .iter()
+            .map(|outcome| outcome.run.non_finite_rows)
+            .sum(),
     ))
 }

@@ -2,7 +2,9 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use super::{scan::exit_code, summary, terminal};
+use clap::builder::FalseyValueParser;
+
+use super::{summary, terminal};
 use crate::store;
 
 /// Put the shards of a scan together
@@ -17,7 +19,7 @@ pub struct Args {
     out: PathBuf,
 
     /// Print one JSON object instead of the tables
-    #[arg(long, env = "ATTNSCOPE_JSON", value_parser = terminal::yes_or_no())]
+    #[arg(long, env = "ATTNSCOPE_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
 }
 
@@ -29,5 +31,5 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         true => format!("{}\n", summary::to_json(&run, &heads)),
         false => summary::to_text(&run, &heads),
     })?;
-    Ok(exit_code(run.non_finite_rows))
+    Ok(terminal::finished(run.non_finite_rows))
 }

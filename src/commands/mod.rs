@@ -13,7 +13,7 @@ mod terminal;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, builder::FalseyValueParser};
 
 /// Measures how sparse the attention of pretrained language models is, head by head.
 #[derive(Debug, Parser)]
@@ -23,7 +23,7 @@ struct Cli {
     command: Command,
 
     /// Print nothing on stderr but errors
-    #[arg(short, long, global = true, env = "ATTNSCOPE_QUIET", value_parser = terminal::yes_or_no())]
+    #[arg(short, long, global = true, env = "ATTNSCOPE_QUIET", value_parser = FalseyValueParser::new())]
     quiet: bool,
 
     /// Say more on stderr; twice for everything (RUST_LOG overrides this)
@@ -47,12 +47,6 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     terminal::init_logging(cli.quiet, cli.verbose);
-    let report = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        if !crate::corpus::panics_are_caught() {
-            report(panic);
-        }
-    }));
     let quiet = cli.quiet;
     let result = match cli.command {
         Command::Demo(args) => demo::run(args, quiet),
@@ -63,7 +57,7 @@ pub fn main() -> ExitCode {
         Command::Datasets(args) => datasets::run(args),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("error: {error}");
+        terminal::say(&format!("error: {error:#}"));
         let code = error
             .downcast_ref::<crate::Error>()
             .map_or(1, crate::Error::exit_code);

@@ -2,14 +2,16 @@
 
 use std::{fmt::Write, process::ExitCode};
 
-use super::terminal;
+use clap::builder::FalseyValueParser;
+
+use super::terminal::{self, Cached};
 use crate::{hub::RepoKind, manifest};
 
 /// List the known models, and what the cache holds of them
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Print one JSON array instead of the table
-    #[arg(long, env = "ATTNSCOPE_JSON", value_parser = terminal::yes_or_no())]
+    #[arg(long, env = "ATTNSCOPE_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
 }
 
@@ -22,11 +24,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     );
     let mut list = Vec::new();
     for model in manifest::models()? {
-        let cached = model
-            .hub
-            .as_ref()
-            .and_then(|files| hub.cached(RepoKind::Model, &files.repo, &files.revision))
-            .map(|snapshot| snapshot.dir);
+        let cached = model.hub.as_ref().and_then(|files| {
+            let snapshot = hub.cached(RepoKind::Model, &files.repo, &files.revision)?;
+            Some(Cached::new(snapshot, files.files.keys()))
+        });
         let weights = match (&model.hub, &model.axlearn) {
             (Some(files), _) => files.repo.clone(),
             (None, Some(_)) => "axlearn checkpoint only, to be converted".into(),
@@ -43,9 +44,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             ),
             model.sizes.parameters as f64 / 1e9,
             weights,
-            cached
-                .as_ref()
-                .map_or("no".into(), |dir| dir.display().to_string())
+            Cached::describe(&cached)
         )?;
         list.push(serde_json::json!({
             "name": model.name,
@@ -57,7 +56,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             "parameters": model.sizes.parameters,
             "repo": model.hub.map(|files| files.repo),
             "axlearn": model.axlearn.map(|checkpoint| checkpoint.checkpoint),
-            "cached": cached,
+            "cached": cached.as_ref().map(|cached| &cached.dir),
+            "complete": cached.map(|cached| cached.is_complete),
         }));
     }
     terminal::print(&if args.json {

@@ -2,6 +2,8 @@
 
 use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode};
 
+use clap::builder::FalseyValueParser;
+
 use super::{summary, terminal};
 use crate::{
     Error,
@@ -67,7 +69,7 @@ pub struct Args {
     out: PathBuf,
 
     /// Continue the run that --out holds
-    #[arg(long, env = "ATTNSCOPE_RESUME", value_parser = terminal::yes_or_no())]
+    #[arg(long, env = "ATTNSCOPE_RESUME", value_parser = FalseyValueParser::new())]
     resume: bool,
 
     /// Take part I of N of the samples, I from 0; `attnscope merge` puts the parts together
@@ -75,11 +77,11 @@ pub struct Args {
     shard: Option<Shard>,
 
     /// Never open a connection; use what the cache holds
-    #[arg(long, env = "ATTNSCOPE_OFFLINE", value_parser = terminal::yes_or_no())]
+    #[arg(long, env = "ATTNSCOPE_OFFLINE", value_parser = FalseyValueParser::new())]
     offline: bool,
 
     /// Print one JSON object instead of the tables
-    #[arg(long, env = "ATTNSCOPE_JSON", value_parser = terminal::yes_or_no())]
+    #[arg(long, env = "ATTNSCOPE_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
 }
 
@@ -132,7 +134,7 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
         false => summary::to_text(&outcome.run, &outcome.heads),
     };
     terminal::print(&text)?;
-    Ok(exit_code(outcome.run.non_finite_rows))
+    Ok(terminal::finished(outcome.run.non_finite_rows))
 }
 
 /// Runs one scan with progress on stderr, and says there what came of it.
@@ -158,15 +160,4 @@ pub fn scan(request: &Request, quiet: bool, layers: usize) -> Result<Outcome, Er
         ),
     }
     Ok(outcome)
-}
-
-/// 0, or 6 if so many attention rows, more than none, were not finite.
-pub fn exit_code(non_finite_rows: u64) -> ExitCode {
-    if non_finite_rows > 0 {
-        tracing::warn!(
-            "{non_finite_rows} attention rows are not finite; column non_finite_rows says where"
-        );
-        return ExitCode::from(6);
-    }
-    ExitCode::SUCCESS
 }

@@ -2,6 +2,8 @@
 
 use std::{
     io::{self, IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -9,12 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::builder::BoolishValueParser;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::{
     Error, Result,
-    hub::{Hub, HubSettings},
+    hub::{Hub, HubSettings, Snapshot},
     scan::{Progress, Watcher, plan::Plan},
 };
 
@@ -41,17 +42,39 @@ pub fn init_logging(quiet: bool, verbose: u8) {
         .init();
 }
 
-/// Parses the environment twin of a switch, which a person sets to 1 as often as to `true`.
-pub fn yes_or_no() -> BoolishValueParser {
-    BoolishValueParser::new()
-}
-
 /// The Hub as the environment describes it, with progress bars unless quiet.
 pub fn hub(offline: bool, quiet: bool) -> Result<Hub> {
     let mut settings = HubSettings::from_env()?;
     settings.offline |= offline;
     settings.progress &= !quiet;
     Hub::new(settings)
+}
+
+/// What the cache holds of something that a manifest names.
+pub struct Cached {
+    /// The snapshot's directory.
+    pub dir: PathBuf,
+    /// Whether every file is there that the manifest lists.
+    pub is_complete: bool,
+}
+
+impl Cached {
+    /// The snapshot as far as `files` go.
+    pub fn new<'a>(snapshot: Snapshot, mut files: impl Iterator<Item = &'a String>) -> Self {
+        Self {
+            is_complete: files.all(|file| snapshot.files.contains(file)),
+            dir: snapshot.dir,
+        }
+    }
+
+    /// `no`, the directory, or the directory with the remark that files are missing.
+    pub fn describe(cached: &Option<Self>) -> String {
+        match cached {
+            None => "no".into(),
+            Some(cached) if cached.is_complete => cached.dir.display().to_string(),
+            Some(cached) => format!("{} (partly)", cached.dir.display()),
+        }
+    }
 }
 
 /// Writes `text` to stdout. A reader that has gone away (`| head`) is no failure.
@@ -63,6 +86,22 @@ pub fn print(text: &str) -> Result<()> {
     }
 }
 
+/// Writes a line to stderr. Nobody is left to be told if that fails.
+pub fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// The exit code of a finished scan: 0, or 6 with a warning if a row was not finite.
+pub fn finished(non_finite_rows: u64) -> ExitCode {
+    if non_finite_rows == 0 {
+        return ExitCode::SUCCESS;
+    }
+    say(&format!(
+        "warning: {non_finite_rows} attention rows are not finite; column non_finite_rows says where"
+    ));
+    ExitCode::from(6)
+}
+
 /// Set by the first SIGINT, SIGTERM or SIGHUP.
 static STOPPED: AtomicBool = AtomicBool::new(false);
 
@@ -72,9 +111,7 @@ pub fn catch_signals() {
         if STOPPED.swap(true, Ordering::SeqCst) {
             std::process::exit(75);
         }
-        eprintln!(
-            "stopping after the layer at hand; what is done is kept (once more to stop at once)"
-        );
+        say("stopping after the layer at hand; what is done is kept (once more to stop at once)");
     };
     // Fails only if a handler is there already, which is then this one.
     if let Err(error) = ctrlc::set_handler(handler) {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::random::PythonRandom;
@@ -72,11 +73,7 @@ pub fn indices_sha256(indices: &[usize]) -> String {
         }
         hasher.update(index.to_string());
     }
-    hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    crate::hex(&hasher.finalize())
 }
 
 /// One of `count` parts of a scan: `--shard I/N`, `I` counted from 0 as in the file names
@@ -86,7 +83,10 @@ pub fn indices_sha256(indices: &[usize]) -> String {
 /// first (`Dataset.shard(contiguous=True)` in Hugging Face's `datasets`): all of them in order make up
 /// the list, every row is in exactly one, and with `--n-samples all` each reads its own stretch of the
 /// files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+///
+/// In JSON it is the text of the option: `"3/16"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Shard {
     index: usize,
     count: usize,
@@ -111,12 +111,12 @@ impl Shard {
     }
 
     /// Which shard this is, from 0.
-    pub fn index(&self) -> usize {
+    pub fn index(self) -> usize {
         self.index
     }
 
     /// How many shards there are.
-    pub fn count(&self) -> usize {
+    pub fn count(self) -> usize {
         self.count
     }
 
@@ -125,7 +125,7 @@ impl Shard {
     /// # Errors
     /// [`Error::Usage`], in every shard alike, where there are fewer rows than shards: a shard without
     /// rows would have no output to merge.
-    pub fn of<'a>(&self, indices: &'a [usize]) -> Result<&'a [usize]> {
+    pub fn of(self, indices: &[usize]) -> Result<&[usize]> {
         if indices.len() < self.count {
             return Err(Error::Usage(format!(
                 "{} samples cannot be spread over {} shards; use at most {0} shards",
@@ -156,5 +156,19 @@ impl FromStr for Shard {
 impl fmt::Display for Shard {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}/{}", self.index, self.count)
+    }
+}
+
+impl TryFrom<String> for Shard {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<Shard> for String {
+    fn from(shard: Shard) -> Self {
+        shard.to_string()
     }
 }

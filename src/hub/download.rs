@@ -13,6 +13,7 @@ use super::listing::RepoFile;
 use super::retry::Failure;
 use super::transfer::STOP_POLL;
 use crate::error::{Error, Result};
+use crate::hex;
 
 /// A blob that is being written: `blobs/<etag>.incomplete`.
 ///
@@ -194,10 +195,6 @@ impl Checksum {
             Checksum::GitBlob(state) => hex(&state.finalize()),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -98,6 +98,15 @@ pub fn sum_by(xs: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     sum
 }
 
+/// Whether every value is finite.
+pub fn is_finite(xs: &[f32]) -> bool {
+    // 0 · x is 0 for a finite x and NaN otherwise, and a sum with a NaN in it is NaN.
+    with_simd(
+        #[inline(always)]
+        || sum_by(xs, |x| x * 0.0),
+    ) == 0.0
+}
+
 /// The largest value; NaN if any value is NaN, −∞ for an empty slice.
 #[inline(always)]
 pub fn max(xs: &[f32]) -> f32 {
@@ -132,8 +141,7 @@ pub struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// The (rows, columns) tensor behind `storage` and `layout`; leading dimensions may be several as long
-    /// as they are evenly spaced.
+    /// The (rows, columns) tensor behind `storage` and `layout`.
     pub fn new(storage: &'a CpuStorage, layout: &candle_core::Layout) -> Result<Self> {
         let CpuStorage::F32(data) = storage else {
             bail!("a float32 tensor is needed, found {:?}", storage.dtype())

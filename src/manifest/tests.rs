@@ -199,7 +199,7 @@ fn values_that_cannot_be_true_are_refused() {
         assert_eq!(changed("config.json", path), "hub.files", "{path}");
     }
     let text = format!("{MODEL}\n[text]\nreplace = [{{ from = \"\", to = \"b\" }}]\n");
-    assert_eq!(config_error(toy_model(&text)).0, "text.replace");
+    assert_eq!(config_error(toy_model(&text)).0, "replace");
     let local =
         format!("{MODEL}\n[axlearn]\ncheckpoint = \"/tmp/step\"\ntokenizer = \"gs://b/t\"\n");
     assert_eq!(config_error(toy_model(&local)).0, "axlearn.checkpoint");

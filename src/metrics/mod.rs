@@ -17,7 +17,7 @@ pub struct RowStatistics {
     pub total: Vec<f32>,
     /// Weight on key 0.
     pub first: Vec<f32>,
-    /// Entropy of the row divided by its total, in nats.
+    /// Entropy of the row divided by its total, in nats; 0 where the total is below [`NO_WEIGHT`].
     pub entropy: Vec<f32>,
 }
 
@@ -33,6 +33,10 @@ impl RowStatistics {
         }
     }
 }
+
+/// A sigmoid row whose total is below this carries no weight that float32 could tell from none: it has no
+/// shape, and its entropy is defined as 0.
+pub const NO_WEIGHT: f32 = 1e-30;
 
 /// Added to a row's total before dividing by it, as the program does that the paper's numbers come from
 /// (`jnp.max(probs, -1) / (jnp.sum(probs, -1) + 1e-9)` in the authors' fork of axlearn). It only shows in

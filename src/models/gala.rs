@@ -16,7 +16,7 @@ use std::path::Path;
 use candle_core::{Result, Tensor, bail};
 use serde::Deserialize;
 
-use super::{DecoderHead, DecoderLayer, DecoderModel, LayerPart, Sizes, read_config};
+use super::{DecoderHead, DecoderLayer, DecoderModel, LayerPart, Sizes};
 use crate::{
     Error,
     checkpoint::{TensorSpec, Weights},
@@ -38,22 +38,38 @@ pub const MODEL_TYPE: &str = "gala";
 pub struct Config {
     #[serde(rename = "model_type")]
     _model_type: String,
+    /// Width of the residual stream.
     pub hidden_size: usize,
+    /// Width of the feed-forward block.
     pub intermediate_size: usize,
+    /// Layers.
     pub num_hidden_layers: usize,
+    /// Heads per layer.
     pub num_attention_heads: usize,
+    /// Width of a head.
     pub head_dim: usize,
+    /// Rows of the embedding.
     pub vocab_size: usize,
+    /// Added to the mean square in every norm.
     pub rms_norm_eps: f64,
+    /// Length of the training sequences; nothing in the computation depends on it.
     pub max_position_embeddings: usize,
+    /// Always true: the embedding is the output matrix.
     pub tie_word_embeddings: bool,
+    /// `softmax` or `sigmoid`.
     pub attention_function: String,
+    /// Added to every score: 0, or −ln 4096 for sigmoid.
     pub attention_logit_bias: f64,
+    /// Always `alibi`.
     pub position_embedding_type: String,
+    /// Always `hybridnorm`.
     pub norm_structure: String,
+    /// Id whose positions are not counted.
     pub pad_token_id: u32,
+    /// Id that ends a text.
     pub eos_token_id: u32,
     #[serde(alias = "dtype")]
+    /// Element type the weights were saved in; the files themselves say it, too.
     pub torch_dtype: Option<String>,
     #[serde(rename = "architectures", default)]
     _architectures: serde_json::Value,
@@ -80,7 +96,16 @@ impl Gala {
             field: field.into(),
             message,
         };
-        let config: Config = read_config(path, &json)?;
+        let config: Config = serde_path_to_error::deserialize(&json).map_err(|e| {
+            let message = e.inner().to_string();
+            // The path of a value that is there; of a key that is missing or unknown only serde's message
+            // has the name.
+            let quoted = message.split('`').nth(1).unwrap_or("?");
+            match e.path().to_string() {
+                path if path == "." => error(quoted, message.clone()),
+                path => error(&path, message.clone()),
+            }
+        })?;
         for (field, found, supported) in [
             (
                 "position_embedding_type",
@@ -110,19 +135,20 @@ impl Gala {
             head_dim: config.head_dim,
             vocab_size: config.vocab_size,
         };
-        // Far above any model; below, nothing overflows, and the list of the tensors stays short.
-        const LARGEST: usize = 1 << 24;
-        const DEEPEST: usize = 1 << 14;
+        // Far beyond any model, and small enough that no product of sizes overflows.
         for (field, size, largest) in [
-            ("hidden_size", sizes.hidden_size, LARGEST),
-            ("intermediate_size", sizes.intermediate_size, LARGEST),
-            ("num_hidden_layers", sizes.num_hidden_layers, DEEPEST),
-            ("num_attention_heads", sizes.num_attention_heads, LARGEST),
-            ("head_dim", sizes.head_dim, LARGEST),
-            ("vocab_size", sizes.vocab_size, LARGEST),
+            ("hidden_size", sizes.hidden_size, 1 << 20),
+            ("intermediate_size", sizes.intermediate_size, 1 << 20),
+            ("num_hidden_layers", sizes.num_hidden_layers, 10_000),
+            ("num_attention_heads", sizes.num_attention_heads, 10_000),
+            ("head_dim", sizes.head_dim, 1 << 16),
+            ("vocab_size", sizes.vocab_size, 1 << 24),
         ] {
             if size == 0 || size > largest {
-                return Err(error(field, format!("{size} is not a size of a model")));
+                return Err(error(
+                    field,
+                    format!("{size} is not between 1 and {largest}"),
+                ));
             }
         }
         if !(config.rms_norm_eps > 0.0 && config.rms_norm_eps < 1.0) {
@@ -197,6 +223,10 @@ const FINAL_NORM: &str = "model.norm.weight";
 impl DecoderModel for Gala {
     fn sizes(&self) -> &Sizes {
         &self.sizes
+    }
+
+    fn model_type(&self) -> &str {
+        MODEL_TYPE
     }
 
     fn attention_function(&self) -> &str {

@@ -8,7 +8,6 @@ pub mod gala;
 use std::path::Path;
 
 use candle_core::Tensor;
-use serde::de::DeserializeOwned;
 
 use crate::{
     Error, Result,
@@ -23,11 +22,17 @@ pub const SUPPORTED: &[&str] = &[gala::MODEL_TYPE];
 /// The sizes of a model, by their names in `config.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sizes {
+    /// Width of the residual stream.
     pub hidden_size: usize,
+    /// Width of the feed-forward block.
     pub intermediate_size: usize,
+    /// Layers.
     pub num_hidden_layers: usize,
+    /// Heads per layer.
     pub num_attention_heads: usize,
+    /// Width of a head.
     pub head_dim: usize,
+    /// Rows of the embedding.
     pub vocab_size: usize,
 }
 
@@ -44,6 +49,9 @@ pub enum LayerPart {
 pub trait DecoderModel: Send + Sync {
     /// Its sizes.
     fn sizes(&self) -> &Sizes;
+
+    /// `model_type` in `config.json`.
+    fn model_type(&self) -> &str;
 
     /// `softmax` or `sigmoid`.
     fn attention_function(&self) -> &str;
@@ -114,18 +122,13 @@ pub fn open(dir: &Path) -> Result<Box<dyn DecoderModel>> {
     let config: serde_json::Value =
         serde_json::from_slice(&text).map_err(|e| Error::Checkpoint {
             path: path.clone(),
-            message: format!("is not valid JSON: {e}; fetch it again"),
+            message: format!("is not valid JSON: {e}"),
         })?;
-    let model_type = config.get("model_type");
-    let Some(model_type) = model_type.and_then(|v| v.as_str()) else {
-        let wrong = match model_type {
-            Some(other) => format!("{other} is not a name"),
-            None => "missing".into(),
-        };
+    let Some(model_type) = config.get("model_type").and_then(|v| v.as_str()) else {
         return Err(Error::Config {
             path,
             field: "model_type".into(),
-            message: format!("{wrong}; supported: {}", SUPPORTED.join(", ")),
+            message: format!("missing; supported: {}", SUPPORTED.join(", ")),
         });
     };
     match model_type {
@@ -136,33 +139,4 @@ pub fn open(dir: &Path) -> Result<Box<dyn DecoderModel>> {
             supported: SUPPORTED.iter().map(|s| s.to_string()).collect(),
         }),
     }
-}
-
-/// The fields of a `config.json` as the struct `T` of its family, whose every field has the name of its key.
-///
-/// # Errors
-/// [`Error::Config`] naming the field that is missing, of another type, or not known.
-fn read_config<T: DeserializeOwned>(path: &Path, json: &serde_json::Value) -> Result<T> {
-    serde_path_to_error::deserialize(json).map_err(|error| {
-        let message = error.inner().to_string();
-        // Where serde knows the name but is in no field yet, it quotes it.
-        let quoted = message.split('`').nth(1).unwrap_or("?").to_string();
-        let (field, message) = match &message {
-            m if m.starts_with("missing field") => (quoted, "is missing; add it".into()),
-            m if m.starts_with("unknown field") => {
-                let model_type = json["model_type"].as_str().unwrap_or_default();
-                let message = format!(
-                    "is not known for model_type `{model_type}`, and may stand for something that would not be \
-                     computed; remove it if it changes nothing"
-                );
-                (quoted, message)
-            }
-            _ => (error.path().to_string(), message),
-        };
-        Error::Config {
-            path: path.to_path_buf(),
-            field,
-            message,
-        }
-    })
 }

@@ -1,6 +1,7 @@
 //! What both executors share: the work to be done, and how a batch's results reach the disk.
 
 use std::{
+    path::Path,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
@@ -27,6 +28,8 @@ pub struct Work<'a> {
     pub weights: &'a Weights<'a>,
     pub samples: &'a [TokenizedSample],
     pub batches: &'a [Batch],
+    /// The run's output directory.
+    pub out: &'a Path,
     /// Asked between layers; true ends the scan with [`Error::Interrupted`].
     pub stop: &'a (dyn Fn() -> bool + Sync),
     pub progress: &'a dyn Progress,
@@ -129,7 +132,7 @@ impl Work<'_> {
     pub fn check_stop(&self) -> Result<()> {
         match (self.stop)() {
             true => Err(Error::Interrupted {
-                out: Default::default(),
+                out: self.out.to_path_buf(),
             }),
             false => Ok(()),
         }
@@ -143,13 +146,8 @@ impl Work<'_> {
         self.progress.advance(tokens as u64);
     }
 
-    /// Whether every layer of every batch is on disk.
-    pub fn is_batch_done(&self, parts: &Parts, batch: usize) -> bool {
-        (0..self.layers()).all(|layer| parts.is_done(batch, layer))
-    }
-
     /// Puts a batch's rows of consecutive layers on disk, leaving out layers that are there already.
-    pub fn write(&self, parts: &mut Parts, batch: usize, rows: &[SampleRow]) -> Result<()> {
+    pub fn record(&self, parts: &mut Parts, batch: usize, rows: &[SampleRow]) -> Result<()> {
         self.clock.write(|| {
             let mut rest: &[SampleRow] = rows;
             while let Some(first) = rest.first() {

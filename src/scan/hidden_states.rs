@@ -1,104 +1,82 @@
-//! Hidden states between two layers, in a file: what lets the streamed executor hold one batch at a time, and
+//! Hidden states between two layers, in files: what lets the streamed executor hold one batch at a time, and
 //! resume in the middle of the model.
+//!
+//! Each batch before each layer is a file of its own, which appears under its name only when it is complete.
+//! So a file that is there can be trusted, and one that is not there is missing, whatever happened in between.
 
 use std::{
-    fs::File,
-    io::{Read, Seek, SeekFrom, Write},
+    fs,
+    io::Write,
     path::{Path, PathBuf},
 };
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::{Error, Result};
+use crate::{Error, Result, store::AtomicFile};
 
 const PREFIX: &str = "hidden-states-";
 const SUFFIX: &str = ".f32";
 
-/// The hidden states of all batches before one layer: float32, little endian, batch after batch.
+/// The hidden states of a run, in one directory: float32, little endian, (tokens, hidden_size) per file.
 pub struct HiddenStates {
-    path: PathBuf,
-    file: File,
-    /// Token offset of each batch, and the end.
-    offsets: Vec<u64>,
+    dir: PathBuf,
     hidden_size: usize,
 }
 
 impl HiddenStates {
-    /// Where the input of layer `layer_idx` is kept, below the directory `dir`.
-    pub fn path(dir: &Path, layer_idx: usize) -> PathBuf {
-        dir.join(format!("{PREFIX}{layer_idx:05}{SUFFIX}"))
-    }
-
-    /// Removes what an interrupted run has left in `dir`, whichever executor finished it.
-    pub fn remove_all(dir: &Path) -> Result<()> {
-        for entry in std::fs::read_dir(dir).map_err(Error::io(dir))? {
-            let path = entry.map_err(Error::io(dir))?.path();
-            let name = path
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned());
-            if name.is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX)) {
-                std::fs::remove_file(&path).map_err(Error::io(&path))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Opens the file at `path`, or begins it. It has its full length from the start, so that a disk too
-    /// small shows at once where the file system allows.
-    pub fn open(path: PathBuf, batch_tokens: &[usize], hidden_size: usize) -> Result<Self> {
-        let mut offsets = vec![0];
-        let mut end = 0u64;
-        for &tokens in batch_tokens {
-            end += tokens as u64;
-            offsets.push(end);
-        }
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(Error::io(&path))?;
-        file.set_len(end * hidden_size as u64 * 4)
-            .map_err(Error::io(&path))?;
-        Ok(Self {
-            path,
-            file,
-            offsets,
+    /// Hidden states of `hidden_size` elements per token, in `dir`.
+    pub fn new(dir: &Path, hidden_size: usize) -> Self {
+        Self {
+            dir: dir.to_path_buf(),
             hidden_size,
-        })
+        }
     }
 
-    /// Whether `path` is a file of exactly the length that these batches need.
-    pub fn is_complete(path: &Path, batch_tokens: &[usize], hidden_size: usize) -> bool {
-        let tokens: usize = batch_tokens.iter().sum();
-        std::fs::metadata(path)
-            .is_ok_and(|m| m.is_file() && m.len() == (tokens * hidden_size * 4) as u64)
+    fn path(&self, batch: usize, layer_idx: usize) -> PathBuf {
+        self.dir.join(format!(
+            "{PREFIX}layer-{layer_idx:05}-batch-{batch:05}{SUFFIX}"
+        ))
     }
 
-    /// Stores a batch: (tokens, hidden_size). When this returns it survives a crash.
-    pub fn write(&mut self, batch: usize, hidden_states: &Tensor) -> Result<()> {
+    fn bytes(&self, tokens: usize) -> usize {
+        tokens * self.hidden_size * 4
+    }
+
+    /// Whether the input of a layer is there for a batch of so many tokens.
+    pub fn holds(&self, batch: usize, layer_idx: usize, tokens: usize) -> bool {
+        fs::metadata(self.path(batch, layer_idx))
+            .is_ok_and(|found| found.is_file() && found.len() == self.bytes(tokens) as u64)
+    }
+
+    /// Stores a batch as the input of a layer. When this returns it survives a crash.
+    pub fn write(&self, batch: usize, layer_idx: usize, hidden_states: &Tensor) -> Result<()> {
         let values: Vec<f32> = hidden_states
             .to_device(&Device::Cpu)?
             .to_dtype(DType::F32)?
             .flatten_all()?
             .to_vec1()?;
-        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-        self.seek(batch)?;
-        self.file
-            .write_all(&bytes)
-            .and_then(|()| self.file.sync_data())
-            .map_err(Error::io(&self.path))
+        let path = self.path(batch, layer_idx);
+        let mut file = AtomicFile::create(path.clone())?;
+        let mut bytes = Vec::with_capacity(1 << 20);
+        for values in values.chunks(1 << 18) {
+            bytes.clear();
+            bytes.extend(values.iter().flat_map(|x| x.to_le_bytes()));
+            file.write_all(&bytes).map_err(Error::io(&path))?;
+        }
+        file.commit()
     }
 
-    /// Fetches a batch to `device` in the element type that is computed with.
-    pub fn read(&mut self, batch: usize, device: &Device, dtype: DType) -> Result<Tensor> {
-        let tokens = (self.offsets[batch + 1] - self.offsets[batch]) as usize;
-        let mut bytes = vec![0u8; tokens * self.hidden_size * 4];
-        self.seek(batch)?;
-        self.file
-            .read_exact(&mut bytes)
-            .map_err(Error::io(&self.path))?;
+    /// Fetches a batch of so many tokens to `device`, in the element type that is computed with.
+    pub fn read(
+        &self,
+        batch: usize,
+        layer_idx: usize,
+        tokens: usize,
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Tensor> {
+        let path = self.path(batch, layer_idx);
+        let bytes = fs::read(&path).map_err(Error::io(&path))?;
         let values: Vec<f32> = bytes
             .as_chunks()
             .0
@@ -110,17 +88,45 @@ impl HiddenStates {
         Ok(tensor.to_dtype(dtype)?.to_device(device)?)
     }
 
-    /// Closes and removes the file.
-    pub fn remove(self) -> Result<()> {
-        drop(self.file);
-        std::fs::remove_file(&self.path).map_err(Error::io(&self.path))
+    /// Removes the input of a layer, which is not needed any more. It need not be there.
+    pub fn remove(&self, batch: usize, layer_idx: usize) -> Result<()> {
+        let path = self.path(batch, layer_idx);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io(&path)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
-    fn seek(&mut self, batch: usize) -> Result<()> {
-        let at = self.offsets[batch] * self.hidden_size as u64 * 4;
-        self.file
-            .seek(SeekFrom::Start(at))
-            .map_err(Error::io(&self.path))?;
+    /// Removes all of them, whichever run or executor has left them.
+    pub fn remove_all(dir: &Path) -> Result<()> {
+        for (path, _) in files(dir)? {
+            fs::remove_file(&path).map_err(Error::io(&path))?;
+        }
         Ok(())
     }
+
+    /// Bytes that the hidden states in `dir` take; 0 if there is no such directory.
+    pub fn size_on_disk(dir: &Path) -> Result<u64> {
+        Ok(match dir.is_dir() {
+            true => files(dir)?.iter().map(|(_, bytes)| bytes).sum(),
+            false => 0,
+        })
+    }
+}
+
+/// The files with hidden states in `dir`, and their lengths.
+fn files(dir: &Path) -> Result<Vec<(PathBuf, u64)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).map_err(Error::io(dir))? {
+        let entry = entry.map_err(Error::io(dir))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
+            let bytes = entry.metadata().map_err(Error::io(entry.path()))?.len();
+            files.push((entry.path(), bytes));
+        }
+    }
+    Ok(files)
 }

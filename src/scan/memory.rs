@@ -15,20 +15,26 @@ pub fn available(device: &Device) -> Option<u64> {
 }
 
 /// Free main memory: of the machine, or of the control group (container) if that has less.
-pub fn available_on_host() -> Option<u64> {
+fn available_on_host() -> Option<u64> {
     let mut system = sysinfo::System::new();
     system.refresh_memory();
     let free = system.available_memory();
-    let limit = system
-        .cgroup_limits()
-        .map_or(u64::MAX, |limits| limits.free_memory);
-    let available = free.min(limit);
-    (available > 0).then_some(available)
+    // Not the limit's `free_memory`: it counts files in the page cache, a checkpoint just read for example,
+    // as taken.
+    let limit = system.cgroup_limits().map_or(u64::MAX, |limits| {
+        limits.total_memory.saturating_sub(limits.rss)
+    });
+    // A platform that cannot tell says that there is no memory at all.
+    (system.total_memory() > 0).then_some(free.min(limit))
 }
 
-/// Free bytes of the disk that holds `path`.
+/// Free bytes of the disk that holds `path`, or will.
 pub fn available_on_disk(path: &std::path::Path) -> Option<u64> {
-    let path = path.canonicalize().ok()?;
+    // The directory may still have to be made.
+    let path = std::path::absolute(path).ok()?;
+    let path = path
+        .ancestors()
+        .find_map(|ancestor| ancestor.canonicalize().ok())?;
     let disks = sysinfo::Disks::new_with_refreshed_list();
     disks
         .iter()

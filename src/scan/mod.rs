@@ -10,38 +10,34 @@ mod hidden_states;
 pub mod memory;
 mod observer;
 pub mod plan;
+mod record;
 mod resident;
 pub mod sources;
 mod streamed;
+mod texts;
 
 use std::{
-    collections::BTreeMap,
     num::NonZeroUsize,
     path::{Path, PathBuf},
     time::{Instant, SystemTime},
 };
 
 use candle_core::{DType, Device};
-use serde_json::json;
-use sha2::{Digest, Sha256};
 
 pub use engine::Progress;
 use engine::{Clock, Work};
 use hidden_states::HiddenStates;
 use plan::{Demand, Executor, Memory, Plan};
 use sources::{DatasetFiles, ModelFiles};
+use texts::Texts;
 
 use crate::{
     Error, Result,
     checkpoint::{Checkpoint, Weights},
-    corpus::{
-        Batch, BatchLimit, Preprocessing, Rows, SampleSize, Shard, TextTokenizer, TokenLimits,
-        TokenizedSamples, indices_sha256, plan_batches, sample_rows,
-    },
-    manifest,
+    corpus::{BatchLimit, SampleSize, Shard, plan_batches},
     models::{self, DecoderModel},
     store::{
-        BatchPlan, Fingerprint, HeadRow, Parts, Resumed, RunManifest, SamplingRecord, Timings,
+        Fingerprint, HeadRow, Parts, RUN_JSON, Resumed, RunManifest, Timings, heads_file_name,
         read_heads, rfc3339,
     },
 };
@@ -49,21 +45,31 @@ use crate::{
 /// What to scan, and how.
 #[derive(Debug, Clone)]
 pub struct Request {
+    /// The checkpoint.
     pub model: ModelFiles,
+    /// The texts.
     pub dataset: DatasetFiles,
+    /// How many of them.
     pub n_samples: SampleSize,
+    /// Seed of the draw.
     pub seed: u64,
+    /// Tokens of a text that are looked at.
     pub max_seq_len: usize,
     /// Samples per batch; `None` lets the plan choose by tokens.
     pub batch_size: Option<NonZeroUsize>,
+    /// Where it is computed.
     pub device: Device,
     /// How the device is called in `run.json`: `cpu`, `cuda:0`, `metal`.
     pub device_name: String,
+    /// Element type of weights and activations.
     pub dtype: DType,
+    /// Which executor.
     pub memory: Memory,
+    /// The directory for the results.
     pub out: PathBuf,
     /// Continue what is in `out`.
     pub resume: bool,
+    /// The part of the samples to take; none for all.
     pub shard: Option<Shard>,
 }
 
@@ -82,7 +88,9 @@ pub trait Watcher: Progress {
 /// What a scan leaves.
 #[derive(Debug, Clone)]
 pub struct Outcome {
+    /// `run.json`.
     pub run: RunManifest,
+    /// `heads.parquet`.
     pub heads: Vec<HeadRow>,
     /// Whether the run had been finished before, and nothing was computed.
     pub was_finished: bool,
@@ -92,8 +100,8 @@ pub struct Outcome {
 ///
 /// # Errors
 /// [`Error::Interrupted`] when the watcher stops it: what was done stays in `out`, and a run with `resume`
-/// continues it. Everything else names what is wrong with the model, the data, the plan or the disk; nothing
-/// is written before all of them have been checked.
+/// continues it. Everything else names what is wrong with the model, the data, the plan or the disk; all of
+/// them are checked before anything is written.
 pub fn run(request: &Request, watcher: &dyn Watcher) -> Result<Outcome> {
     let started = Instant::now();
     let model = models::open(&request.model.dir)?;
@@ -102,30 +110,30 @@ pub fn run(request: &Request, watcher: &dyn Watcher) -> Result<Outcome> {
     let texts = Texts::read(request, &*model, watcher)?;
     let seconds_tokenize = started.elapsed().as_secs_f64();
 
-    let (plan, limit) = make_plan(request, &*model, &texts)?;
-    let lengths: Vec<usize> = texts
-        .tokenized
-        .samples
-        .iter()
-        .map(|s| s.input_ids.len())
-        .collect();
-    let batches = plan_batches(&lengths, limit);
+    let limit = batch_limit(request)?;
+    let plan = make_plan(request, &*model, &texts, limit)?;
+    let limit = limit.unwrap_or_else(|| {
+        tokens(plan.batch_tokens).unwrap_or(BatchLimit::Samples(NonZeroUsize::MIN))
+    });
+    let batches = plan_batches(&texts.lengths(), limit);
     let weights_fingerprint = checkpoint.fingerprint()?;
-    let fingerprint = fingerprint(request, &*model, &texts, &weights_fingerprint, limit);
-    let mut parts = match request.resume {
-        false => Parts::create(&request.out, &fingerprint)?,
-        true => match Parts::resume(&request.out, &fingerprint)? {
-            Resumed::Unfinished(parts) => parts,
-            Resumed::Finished(run) => {
-                let heads = read_heads(&request.out)?;
-                return Ok(Outcome {
-                    run: *run,
-                    heads,
-                    was_finished: true,
-                });
-            }
-        },
+    let fingerprint = record::fingerprint(request, &*model, &texts, &weights_fingerprint, limit);
+    let mut parts = match open_parts(request, &fingerprint, &plan)? {
+        Resumed::Unfinished(parts) => parts,
+        Resumed::Finished(run) => {
+            let heads = read_heads(&request.out.join(heads_file_name(request.shard)))?;
+            return Ok(Outcome {
+                run: *run,
+                heads,
+                was_finished: true,
+            });
+        }
     };
+    let dir = parts_dir(&request.out);
+    if parts.resumed() == 0 {
+        // Whatever lies there is not of this run.
+        HiddenStates::remove_all(&dir)?;
+    }
 
     let weights = Weights {
         checkpoint: &checkpoint,
@@ -138,36 +146,25 @@ pub fn run(request: &Request, watcher: &dyn Watcher) -> Result<Outcome> {
         weights: &weights,
         samples: &texts.tokenized.samples,
         batches: &batches,
+        out: &request.out,
         stop: &|| watcher.is_stopped(),
         progress: watcher,
         clock: &clock,
     };
     let layers = work.layers() as u64;
-    let done: u64 = (0..batches.len())
-        .map(|batch| {
-            (0..work.layers())
-                .filter(|&layer| parts.is_done(batch, layer))
-                .count()
-                * batches[batch].tokens
-        })
-        .map(|n| n as u64)
-        .sum();
-    watcher.planned(&plan, texts.tokenized.tokens as u64 * layers, done);
-    let executed = match plan.executor {
-        Executor::Resident => resident::run(&work, &mut parts),
-        Executor::Streamed => {
-            check_disk(&request.out, &plan)?;
-            streamed::run(&work, &mut parts, &parts_dir(&request.out))
+    let all = texts.tokenized.tokens as u64 * layers;
+    match plan.executor {
+        Executor::Resident => {
+            watcher.planned(&plan, all, all - resident::pending(&work, &parts));
+            resident::run(&work, &mut parts)?;
         }
-    };
-    executed.map_err(|error| match error {
-        Error::Interrupted { .. } => Error::Interrupted {
-            out: request.out.clone(),
-        },
-        other => other,
-    })?;
+        Executor::Streamed => {
+            watcher.planned(&plan, all, all - streamed::pending(&work, &parts, &dir));
+            streamed::run(&work, &mut parts, &dir)?;
+        }
+    }
 
-    let mut run = manifest_of(
+    let mut run = record::run_manifest(
         request,
         &*model,
         &texts,
@@ -175,12 +172,11 @@ pub fn run(request: &Request, watcher: &dyn Watcher) -> Result<Outcome> {
         &plan,
         &batches,
     );
-    let samples: Vec<i64> = texts.tokenized.samples.iter().map(|s| s.sample).collect();
     let heads = clock.write(|| {
         parts.finish(
             work.layers(),
-            &samples,
-            shard_of(request),
+            &texts.samples(),
+            request.shard,
             &run.provenance(),
         )
     })?;
@@ -207,7 +203,7 @@ pub fn run(request: &Request, watcher: &dyn Watcher) -> Result<Outcome> {
     run.peak_memory_bytes = memory::peak();
     run.fingerprint = Some(fingerprint);
     // Before run.json says that the run is finished: nobody looks for them afterwards.
-    HiddenStates::remove_all(&parts_dir(&request.out))?;
+    HiddenStates::remove_all(&dir)?;
     run.write(&request.out)?;
     parts.remove()?;
     Ok(Outcome {
@@ -217,14 +213,27 @@ pub fn run(request: &Request, watcher: &dyn Watcher) -> Result<Outcome> {
     })
 }
 
-/// Where the hidden states of a streamed run are kept: among its parts, and removed with them.
+/// Where the hidden states of a streamed run are kept: among its parts.
 fn parts_dir(out: &Path) -> PathBuf {
     out.join("parts")
 }
 
+/// Begins the run in the output directory, or continues it.
+fn open_parts(request: &Request, fingerprint: &Fingerprint, plan: &Plan) -> Result<Resumed> {
+    if plan.executor == Executor::Streamed {
+        check_disk(&request.out, plan)?;
+    }
+    match request.resume {
+        true => Parts::resume(&request.out, fingerprint),
+        false => Parts::create(&request.out, fingerprint).map(Resumed::Unfinished),
+    }
+}
+
 fn check_disk(out: &Path, plan: &Plan) -> Result<()> {
+    // What an interrupted run has left there is written over.
+    let there = HiddenStates::size_on_disk(&parts_dir(out))?;
     match memory::available_on_disk(out) {
-        Some(free) if free < plan.hidden_states_on_disk => Err(Error::DoesNotFit(format!(
+        Some(free) if free + there < plan.hidden_states_on_disk => Err(Error::DoesNotFit(format!(
             "{}: the streamed executor keeps {} of hidden states there while it runs, and the disk has {} left: \
              choose another --out, fewer samples, or --memory resident",
             out.display(),
@@ -235,215 +244,51 @@ fn check_disk(out: &Path, plan: &Plan) -> Result<()> {
     }
 }
 
-/// The texts of a run, as tokens.
-struct Texts {
-    tokenized: TokenizedSamples,
-    rows: usize,
-    drawn: usize,
-    indices_sha256: String,
-    special_tokens: String,
-    preprocessing: Preprocessing,
-    tokens_sha256: String,
-}
-
-impl Texts {
-    fn read(request: &Request, model: &dyn DecoderModel, watcher: &dyn Watcher) -> Result<Self> {
-        let model_type = model.config()["model_type"].as_str().unwrap_or_default();
-        let preprocessing = match &request.model.preprocessing {
-            Some(preprocessing) => preprocessing.clone(),
-            None => manifest::preprocessing_for(model_type)?,
-        };
-        let tokenizer = TextTokenizer::from_file(
-            &request.model.dir.join("tokenizer.json"),
-            preprocessing.clone(),
-        )?;
-        let rows = Rows::open(&request.dataset.files, &request.dataset.text_column)?;
-        let drawn = sample_rows(rows.len(), request.n_samples, request.seed)?;
-        let indices = match request.shard {
-            Some(shard) => shard.of(&drawn)?,
-            None => &drawn,
-        };
-        let limits = TokenLimits {
-            max_seq_len: request.max_seq_len,
-            vocab_size: model.sizes().vocab_size,
-        };
-        let tokenized = tokenizer.tokenize_rows(&rows, indices, limits, |done| {
-            watcher.tokenized(done, indices.len());
-            match watcher.is_stopped() {
-                true => Err(Error::Interrupted {
-                    out: request.out.clone(),
-                }),
-                false => Ok(()),
-            }
-        })?;
-        if tokenized.samples.is_empty() {
-            return Err(Error::Dataset {
-                path: request.dataset.files.first().cloned().unwrap_or_default(),
-                message: format!(
-                    "none of the {} sampled texts has a token; is `{}` the right --text-column?",
-                    indices.len(),
-                    request.dataset.text_column
-                ),
-            });
-        }
-        let special_tokens = tokenizer.special_tokens()?;
-        let mut hash = Sha256::new();
-        for sample in &tokenized.samples {
-            hash.update(sample.sample.to_le_bytes());
-            hash.update((sample.input_ids.len() as u64).to_le_bytes());
-            sample
-                .input_ids
-                .iter()
-                .for_each(|id| hash.update(id.to_le_bytes()));
-        }
-        Ok(Self {
-            rows: rows.len(),
-            indices_sha256: indices_sha256(&drawn),
-            drawn: drawn.len(),
-            special_tokens: match special_tokens.is_empty() {
-                true => "as tokenizer.json says: none".into(),
-                false => format!("as tokenizer.json says: {}", special_tokens.join(" ")),
-            },
-            preprocessing,
-            tokens_sha256: hash.finalize().iter().map(|b| format!("{b:02x}")).collect(),
-            tokenized,
-        })
+/// The user's batch limit, or that of the run that is resumed: an automatic choice depends on the memory of
+/// the moment, and a resumed run keeps the first one.
+fn batch_limit(request: &Request) -> Result<Option<BatchLimit>> {
+    if let Some(samples) = request.batch_size {
+        return Ok(Some(BatchLimit::Samples(samples)));
     }
+    if !request.resume {
+        return Ok(None);
+    }
+    let finished = || {
+        RunManifest::read(&request.out)
+            .ok()
+            .and_then(|run| run.fingerprint)
+    };
+    let before = match request.out.join(RUN_JSON).is_file() {
+        true => finished(),
+        false => Parts::unfinished(&request.out)?,
+    };
+    let before = before
+        .as_ref()
+        .and_then(|before| before.get(record::BATCH_TOKENS)?.as_u64());
+    Ok(before.and_then(tokens))
 }
 
-/// The plan, and the batch limit: the user's, that of the run that is resumed, or the plan's own.
 fn make_plan(
     request: &Request,
     model: &dyn DecoderModel,
     texts: &Texts,
-) -> Result<(Plan, BatchLimit)> {
-    let longest = texts
-        .tokenized
-        .samples
-        .iter()
-        .map(|s| s.input_ids.len())
-        .max()
-        .unwrap_or(0) as u64;
-    let mut limit = request.batch_size.map(BatchLimit::Samples);
-    if limit.is_none() && request.resume {
-        // An automatic choice depends on the memory of the moment; a resumed run keeps the first one.
-        let planned = Parts::unfinished(&request.out)?;
-        limit = planned
-            .as_ref()
-            .and_then(|f| f.get(BATCH_TOKENS)?.as_u64())
-            .and_then(tokens);
-    }
+    limit: Option<BatchLimit>,
+) -> Result<Plan> {
+    let longest = texts.lengths().into_iter().max().unwrap_or(0) as u64;
     let demand = Demand {
         element_bytes: request.dtype.size_in_bytes() as u64,
+        is_fused: request.device.is_cpu() && request.dtype == DType::F32,
         tokens: texts.tokenized.tokens as u64,
         longest,
         batch_tokens: limit.map(|limit| match limit {
-            BatchLimit::Samples(samples) => samples.get() as u64 * longest,
+            BatchLimit::Samples(samples) => (samples.get() as u64).saturating_mul(longest),
             BatchLimit::Tokens(tokens) => tokens.get() as u64,
         }),
         available: memory::available(&request.device),
     };
-    let plan = Plan::new(model, demand, request.memory)?;
-    let chosen = limit.or(tokens(plan.batch_tokens));
-    Ok((
-        plan,
-        chosen.unwrap_or(BatchLimit::Samples(NonZeroUsize::MIN)),
-    ))
+    Plan::new(model, demand, request.memory)
 }
-
-const BATCH_TOKENS: &str = "batch_tokens";
 
 fn tokens(n: u64) -> Option<BatchLimit> {
     NonZeroUsize::new(n as usize).map(BatchLimit::Tokens)
-}
-
-/// What must be the same for two processes to work on one run.
-fn fingerprint(
-    request: &Request,
-    model: &dyn DecoderModel,
-    texts: &Texts,
-    weights: &str,
-    limit: BatchLimit,
-) -> Fingerprint {
-    let (batch_size, batch_tokens) = match limit {
-        BatchLimit::Samples(n) => (Some(n.get()), None),
-        BatchLimit::Tokens(n) => (None, Some(n.get())),
-    };
-    BTreeMap::from([
-        ("attnscope_version".into(), json!(env!("CARGO_PKG_VERSION"))),
-        ("model".into(), json!(request.model.name)),
-        ("model_revision".into(), json!(request.model.revision)),
-        ("model_config".into(), model.config().clone()),
-        ("weights".into(), json!(weights)),
-        ("dataset".into(), json!(request.dataset.record.name)),
-        (
-            "dataset_revision".into(),
-            json!(request.dataset.record.revision),
-        ),
-        ("text_column".into(), json!(request.dataset.text_column)),
-        ("n_samples".into(), json!(texts.drawn)),
-        ("seed".into(), json!(request.seed)),
-        ("shard".into(), json!(request.shard.map(|s| s.to_string()))),
-        ("max_seq_len".into(), json!(request.max_seq_len)),
-        ("tokens_sha256".into(), json!(texts.tokens_sha256)),
-        ("device".into(), json!(request.device_name)),
-        ("dtype".into(), json!(request.dtype.as_str())),
-        ("batch_size".into(), json!(batch_size)),
-        (BATCH_TOKENS.into(), json!(batch_tokens)),
-    ])
-}
-
-fn manifest_of(
-    request: &Request,
-    model: &dyn DecoderModel,
-    texts: &Texts,
-    weights_fingerprint: String,
-    plan: &Plan,
-    batches: &[Batch],
-) -> RunManifest {
-    let model_type = model.config()["model_type"].as_str().unwrap_or_default();
-    let mut dataset = request.dataset.record.clone();
-    dataset.rows = texts.rows as u64;
-    RunManifest {
-        attnscope_version: env!("CARGO_PKG_VERSION").into(),
-        model: request
-            .model
-            .record(model_type, model.config().clone(), weights_fingerprint),
-        dataset,
-        sampling: SamplingRecord {
-            n_samples: texts.drawn as u64,
-            seed: matches!(request.n_samples, SampleSize::Rows(_)).then_some(request.seed),
-            indices_sha256: Some(texts.indices_sha256.clone()),
-            shard: shard_of(request),
-            skipped: texts.tokenized.skipped as u64,
-        },
-        max_seq_len: request.max_seq_len as u64,
-        special_tokens: texts.special_tokens.clone(),
-        preprocessing: (texts.preprocessing != Preprocessing::default())
-            .then(|| json!(texts.preprocessing).to_string()),
-        dtype: request.dtype.as_str().into(),
-        device: request.device_name.clone(),
-        executor: plan.executor.to_string(),
-        batch_plan: Some(BatchPlan {
-            samples: batches.iter().map(|b| b.samples.len()).max().unwrap_or(0) as u64,
-            tokens: batches.iter().map(|b| b.tokens).max().unwrap_or(0) as u64,
-        }),
-        samples: texts.tokenized.samples.len() as u64,
-        tokens: 0,
-        non_finite_rows: 0,
-        started_at: String::new(),
-        finished_at: String::new(),
-        resumed: 0,
-        timings: Timings::default(),
-        tokens_per_second: None,
-        peak_memory_bytes: None,
-        fingerprint: None,
-        merged_from: Vec::new(),
-    }
-}
-
-fn shard_of(request: &Request) -> Option<crate::store::Shard> {
-    request
-        .shard
-        .and_then(|s| crate::store::Shard::new(s.index() + 1, s.count()).ok())
 }

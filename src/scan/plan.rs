@@ -5,6 +5,7 @@ use std::fmt;
 use super::memory::human;
 use crate::{
     Error, Result,
+    layers::attention::BLOCK_ELEMENTS,
     models::{DecoderModel, LayerPart},
 };
 
@@ -22,7 +23,9 @@ pub enum Memory {
 /// The executor that was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Executor {
+    /// All layers in memory, batch after batch.
     Resident,
+    /// Layer after layer, all batches through each.
     Streamed,
 }
 
@@ -52,7 +55,7 @@ pub struct Plan {
     pub two_layers: u64,
     /// Bytes of a batch's activations.
     pub activations: u64,
-    /// Bytes of all hidden states, twice: what the streamed executor needs on disk.
+    /// Bytes of all hidden states, and of one batch's twice: what the streamed executor needs on disk.
     pub hidden_states_on_disk: u64,
     /// Tokens of the largest batch.
     pub batch_tokens: u64,
@@ -67,6 +70,8 @@ pub struct Plan {
 pub struct Demand {
     /// Bytes per weight and activation.
     pub element_bytes: u64,
+    /// Whether attention runs in the fused form (float32 on the CPU), which needs no map.
+    pub is_fused: bool,
     /// Tokens of all samples.
     pub tokens: u64,
     /// Tokens of the longest sample.
@@ -95,6 +100,7 @@ impl Plan {
         let width = (sizes.num_attention_heads * sizes.head_dim) as u64;
         let (hidden, inner) = (sizes.hidden_size as u64, sizes.intermediate_size as u64);
         let per_token = demand.element_bytes * (3 * hidden + (3 * inner).max(6 * width));
+        let heads = sizes.num_attention_heads as u64;
 
         let usable = demand.available.map(|bytes| (bytes as f64 * USABLE) as u64);
         let batch_tokens = demand.batch_tokens.unwrap_or_else(|| {
@@ -104,11 +110,23 @@ impl Plan {
             BATCH_TOKENS.min(room)
         });
         let batch_tokens = batch_tokens.clamp(demand.longest, demand.tokens.max(demand.longest));
+        // The tensor form holds a handful of blocks of the map, and float32 copies of its inputs.
+        let map = match demand.is_fused {
+            true => 0,
+            false => {
+                let block = (heads
+                    .saturating_mul(batch_tokens)
+                    .saturating_mul(demand.longest))
+                .min(BLOCK_ELEMENTS as u64);
+                6 * 4 * block + 4 * 4 * batch_tokens * width
+            }
+        };
         let mut plan = Self {
             all_layers,
             two_layers,
-            activations: batch_tokens * per_token,
-            hidden_states_on_disk: 2 * demand.tokens * hidden * 4,
+            activations: batch_tokens.saturating_mul(per_token).saturating_add(map),
+            // The input of one layer and the output so far, which replaces it batch by batch.
+            hidden_states_on_disk: (demand.tokens + batch_tokens) * hidden * 4,
             batch_tokens,
             available: demand.available,
             executor: Executor::Resident,

@@ -1,12 +1,17 @@
 //! From what the user typed to files on this machine: a checkpoint directory, and data files.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest, Sha256};
 
 use crate::{
     Error, Result,
     checkpoint::{INDEX_FILE, SINGLE_FILE},
     corpus::Preprocessing,
-    hub::{Hub, RepoKind, RepoListing},
+    hub::{Hub, RepoKind, RepoListing, Snapshot},
     manifest::{self, DatasetManifest, DatasetSource, ModelSource},
     store::{DatasetRecord, ModelRecord},
 };
@@ -21,7 +26,9 @@ pub struct ModelFiles {
     pub dir: PathBuf,
     /// What the manifest says happens to texts; `None` if no manifest names the model.
     pub preprocessing: Option<Preprocessing>,
+    /// As the user called it.
     pub name: String,
+    /// Repository on the Hub, if it came from there.
     pub repo: Option<String>,
     /// Commit of the repository.
     pub revision: Option<String>,
@@ -57,7 +64,7 @@ pub fn model(
     hub: &dyn Fn() -> Result<Hub>,
 ) -> Result<ModelFiles> {
     let source = manifest::resolve_model(argument)?;
-    let (repo, revision, preprocessing) = match source {
+    let (repo, revision, preprocessing, checksums) = match source {
         ModelSource::Directory(dir) => {
             if revision.is_some() {
                 return Err(Error::Usage(format!(
@@ -72,7 +79,10 @@ pub fn model(
                 revision: None,
             });
         }
-        ModelSource::Hub { repo } => (repo, revision.unwrap_or("main").to_string(), None),
+        ModelSource::Hub { repo } => {
+            let revision = revision.unwrap_or("main").to_string();
+            (repo, revision, None, BTreeMap::new())
+        }
         ModelSource::Manifest(manifest) => {
             let Some(files) = manifest.hub else {
                 return Err(Error::Usage(format!(
@@ -80,13 +90,19 @@ pub fn model(
                      or the Hub id of a conversion with --model (models/README.md says how to add it to the manifest)"
                 )));
             };
+            // The manifest's checksums are those of its own revision.
+            let checksums = match revision {
+                None => files.files,
+                Some(_) => BTreeMap::new(),
+            };
             let revision = revision.map_or(files.revision, str::to_string);
-            (files.repo, revision, Some(manifest.text))
+            (files.repo, revision, Some(manifest.text), checksums)
         }
     };
     let hub = hub()?;
     let listing = hub.resolve(RepoKind::Model, &repo, &revision)?;
     let snapshot = hub.fetch(&listing, &is_model_file(&listing))?;
+    check_against_manifest(&listing, &snapshot, &checksums)?;
     Ok(ModelFiles {
         dir: snapshot.dir,
         preprocessing,
@@ -94,6 +110,44 @@ pub fn model(
         repo: Some(repo),
         revision: Some(snapshot.commit),
     })
+}
+
+/// Whether what came from the Hub is what the manifest was written for. Of large files the Hub has stated the
+/// checksum, and the download was held against it.
+fn check_against_manifest(
+    listing: &RepoListing,
+    snapshot: &Snapshot,
+    checksums: &BTreeMap<String, String>,
+) -> Result<()> {
+    for file in &listing.files {
+        let Some(expected) = checksums.get(&file.path) else {
+            continue;
+        };
+        if !snapshot.files.contains(&file.path) {
+            continue;
+        }
+        let found = match &file.sha256 {
+            Some(sha256) => sha256.clone(),
+            None => {
+                let path = snapshot.dir.join(&file.path);
+                crate::hex(&Sha256::digest(
+                    std::fs::read(&path).map_err(Error::io(&path))?,
+                ))
+            }
+        };
+        if !found.eq_ignore_ascii_case(expected) {
+            return Err(Error::NotOnHub {
+                repo: listing.repo.clone(),
+                revision: listing.revision.clone(),
+                message: format!(
+                    "{} has the SHA-256 {found}, the manifest expects {expected}; if the repository is to be \
+                     trusted, name it by its Hub id instead",
+                    file.path
+                ),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Which files of a repository a scan reads: configuration, tokenizer, and the weights at the top level, not
@@ -116,8 +170,11 @@ fn is_model_file(listing: &RepoListing) -> impl Fn(&str) -> bool {
 /// Data files on this machine.
 #[derive(Debug, Clone)]
 pub struct DatasetFiles {
+    /// In order.
     pub files: Vec<PathBuf>,
+    /// What `run.json` says of them; the number of rows is filled in when they are opened.
     pub record: DatasetRecord,
+    /// The column or field with the text.
     pub text_column: String,
 }
 

@@ -1,76 +1,68 @@
 //! Layer after layer: each is loaded once (the next one is read while this one computes), all batches pass
 //! through it, and it is dropped. Memory is two layers and one batch, whatever the depth.
 //!
-//! The hidden states between two layers are in files in the run's own directory. They are what makes the run
+//! The hidden states between two layers are files in the run's own directory. They are what makes the run
 //! resumable in the middle of the model; the page cache makes them as good as memory where there is enough.
+//! The order of writing is what makes it safe to stop at any moment: first the output of a layer, then the
+//! rows that say the layer is done, and only then is the layer's input removed.
 
-use std::{path::Path, thread};
+use std::{ops::RangeInclusive, path::Path, thread};
 
 use super::{engine::Work, hidden_states::HiddenStates};
 use crate::{Result, models::DecoderLayer, store::Parts};
 
+/// Tokens × layers that [`run`] will compute.
+pub fn pending(work: &Work, parts: &Parts, dir: &Path) -> u64 {
+    let hidden_states = HiddenStates::new(dir, work.model.sizes().hidden_size);
+    work.batches
+        .iter()
+        .enumerate()
+        .filter_map(|(i, batch)| Some(span(work, parts, &hidden_states, i)?.count() * batch.tokens))
+        .sum::<usize>() as u64
+}
+
 /// Runs every layer of every batch that is not on disk yet; `dir` holds the hidden states.
 pub fn run(work: &Work, parts: &mut Parts, dir: &Path) -> Result<()> {
-    let layers = work.layers();
-    let is_layer_done = |parts: &Parts, layer: usize| {
-        (0..work.batches.len()).all(|batch| parts.is_done(batch, layer))
-    };
-    let Some(first_undone) = (0..layers).find(|&layer| !is_layer_done(parts, layer)) else {
+    let hidden_states = HiddenStates::new(dir, work.model.sizes().hidden_size);
+    let spans: Vec<Option<RangeInclusive<usize>>> = (0..work.batches.len())
+        .map(|batch| span(work, parts, &hidden_states, batch))
+        .collect();
+    let is_needed = |layer: usize| spans.iter().flatten().any(|span| span.contains(&layer));
+    let needed: Vec<usize> = (0..work.layers())
+        .filter(|&layer| is_needed(layer))
+        .collect();
+    let Some(&first) = needed.first() else {
         return Ok(());
     };
-    let tokens: Vec<usize> = work.batches.iter().map(|batch| batch.tokens).collect();
-    let hidden_size = work.model.sizes().hidden_size;
-    // A resumed run takes up the input of the first layer it has to compute, if that survived.
-    let path = HiddenStates::path(dir, first_undone);
-    let start = match first_undone > 0 && HiddenStates::is_complete(&path, &tokens, hidden_size) {
-        true => first_undone,
-        false => 0,
-    };
 
-    let mut layer = work.load_layer(start)?;
-    let mut input: Option<HiddenStates> = match start {
-        0 => None,
-        _ => Some(HiddenStates::open(path, &tokens, hidden_size)?),
-    };
-    for layer_idx in start..layers {
-        let is_last = layer_idx + 1 == layers;
-        let mut output = match is_last {
-            true => None,
-            false => {
-                let path = HiddenStates::path(dir, layer_idx + 1);
-                Some(HiddenStates::open(path, &tokens, hidden_size)?)
-            }
-        };
-        // Outputs of an earlier attempt are of use only while the layers before them are not repeated.
-        let may_skip = layer_idx >= first_undone;
+    let mut layer = work.load_layer(first)?;
+    for (i, &layer_idx) in needed.iter().enumerate() {
         let next = thread::scope(|scope| -> Result<Option<Box<dyn DecoderLayer>>> {
-            let next = (!is_last).then(|| scope.spawn(move || work.load_layer(layer_idx + 1)));
-            for batch in 0..work.batches.len() {
-                if may_skip && parts.is_done(batch, layer_idx) {
-                    continue;
+            let next = needed
+                .get(i + 1)
+                .map(|&next| scope.spawn(move || work.load_layer(next)));
+            for (batch, span) in spans.iter().enumerate() {
+                if let Some(span) = span
+                    && span.contains(&layer_idx)
+                {
+                    work.check_stop()?;
+                    let is_last = layer_idx == *span.end();
+                    forward(
+                        work,
+                        parts,
+                        &hidden_states,
+                        &*layer,
+                        (batch, layer_idx),
+                        is_last,
+                    )?;
                 }
-                work.check_stop()?;
-                forward(
-                    work,
-                    parts,
-                    &*layer,
-                    (layer_idx, batch),
-                    input.as_mut(),
-                    output.as_mut(),
-                )?;
             }
-            match next {
-                Some(handle) => handle
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-                    .map(Some),
+            match next.map(|handle| handle.join()) {
+                Some(Ok(next)) => next.map(Some),
+                Some(Err(panic)) => std::panic::resume_unwind(panic),
                 None => Ok(None),
             }
         })?;
-        if let Some(done) = input.take() {
-            done.remove()?;
-        }
-        input = output;
         match next {
             Some(next) => layer = next,
             None => break,
@@ -79,33 +71,54 @@ pub fn run(work: &Work, parts: &mut Parts, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// One batch through one layer: the hidden states reach the disk before the rows that say so.
+/// The layers a batch has to pass: from the last one before its first undone layer whose input is at hand (or
+/// from the embedding) to its last undone layer.
+fn span(
+    work: &Work,
+    parts: &Parts,
+    hidden_states: &HiddenStates,
+    batch: usize,
+) -> Option<RangeInclusive<usize>> {
+    let mut undone = (0..work.layers()).filter(|&layer| !parts.is_done(batch, layer));
+    let first = undone.next()?;
+    let last = undone.next_back().unwrap_or(first);
+    let tokens = work.batches[batch].tokens;
+    let start = (1..=first)
+        .rev()
+        .find(|&layer| hidden_states.holds(batch, layer, tokens));
+    Some(start.unwrap_or(0)..=last)
+}
+
+/// One batch through one layer.
 fn forward(
     work: &Work,
     parts: &mut Parts,
+    hidden_states: &HiddenStates,
     layer: &dyn DecoderLayer,
-    (layer_idx, batch): (usize, usize),
-    input: Option<&mut HiddenStates>,
-    output: Option<&mut HiddenStates>,
+    (batch, layer_idx): (usize, usize),
+    is_last: bool,
 ) -> Result<()> {
     let mut batch = work.batch(batch);
-    let weights = work.weights;
-    let hidden_states = match input {
-        None => work.model.embed(weights, &batch.input_ids)?,
-        Some(input) => input.read(batch.index, &weights.device, weights.dtype)?,
+    let (weights, tokens) = (work.weights, batch.sequences.tokens());
+    let input = match layer_idx {
+        0 => work.model.embed(weights, &batch.input_ids)?,
+        _ => hidden_states.read(
+            batch.index,
+            layer_idx,
+            tokens,
+            &weights.device,
+            weights.dtype,
+        )?,
     };
-    let next = work
+    let output = work
         .clock
-        .compute(|| layer.forward(&hidden_states, &batch.sequences, &mut batch.observer))?;
-    drop(hidden_states);
-    if let (Some(output), Some(next)) = (output, next) {
-        work.clock.write(|| output.write(batch.index, &next))?;
+        .compute(|| layer.forward(&input, &batch.sequences, &mut batch.observer))?;
+    drop(input);
+    if let (Some(output), false) = (output, is_last) {
+        work.clock
+            .write(|| hidden_states.write(batch.index, layer_idx + 1, &output))?;
     }
-    let rows = batch.observer.take();
-    // Layers before the first undone one are repeated only for their hidden states.
-    if !parts.is_done(batch.index, layer_idx) {
-        work.write(parts, batch.index, &rows)?;
-    }
-    work.passed(batch.sequences.tokens());
-    Ok(())
+    work.record(parts, batch.index, &batch.observer.take())?;
+    work.passed(tokens);
+    hidden_states.remove(batch.index, layer_idx)
 }

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use super::atomic::create_directory;
-use super::directory::{Shard, heads_file_name, listing, samples_file_name};
+use super::directory::{heads_file_name, listing, samples_file_name};
 use super::table::{self, TableWriter, damaged};
 use super::{HeadRow, Provenance, SampleRow};
 use crate::Result;
+use crate::corpus::Shard;
 use crate::metrics::HeadSums;
 
 /// Writes `samples.parquet` and `heads.parquet` (or this shard's) in `dir` and returns the heads.

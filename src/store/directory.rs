@@ -4,12 +4,10 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
 
 use super::atomic;
 use super::table::damaged;
+use crate::corpus::Shard;
 use crate::{Error, Result};
 
 /// The run manifest; it is written last, so that its presence means that the run is complete.
@@ -24,87 +22,6 @@ const HEADS: &str = "heads";
 /// How many missing or surplus things an error message names before it only counts them.
 const NAMED: usize = 8;
 
-/// One of `count` runs that share the samples of a scan among them; counted from 1, as in `--shard 3/16`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Shard {
-    index: usize,
-    count: usize,
-}
-
-impl Shard {
-    /// Shard `index` of `count`, 1 ≤ `index` ≤ `count`.
-    pub fn new(index: usize, count: usize) -> Result<Self> {
-        if index == 0 || index > count {
-            return Err(Error::Usage(format!(
-                "there is no shard {index}/{count}: shards count from 1, the last of {count} is {count}/{count}"
-            )));
-        }
-        Ok(Self { index, count })
-    }
-
-    /// Which shard, from 1.
-    pub fn index(self) -> usize {
-        self.index
-    }
-
-    /// Of how many.
-    pub fn count(self) -> usize {
-        self.count
-    }
-
-    /// `samples-00003-of-00016.parquet` for the stem `samples`.
-    fn file_name(self, stem: &str) -> String {
-        format!("{stem}-{:05}-of-{:05}.parquet", self.index, self.count)
-    }
-
-    fn from_file_name(stem: &str, name: &str) -> Option<Self> {
-        let numbers = name
-            .strip_prefix(stem)?
-            .strip_prefix('-')?
-            .strip_suffix(".parquet")?;
-        let (index, count) = numbers.split_once("-of-")?;
-        let shard = Self::new(index.parse().ok()?, count.parse().ok()?).ok()?;
-        (shard.file_name(stem) == name).then_some(shard)
-    }
-}
-
-impl fmt::Display for Shard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.index, self.count)
-    }
-}
-
-impl FromStr for Shard {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let malformed = || {
-            Error::Usage(format!(
-                "`{text}` is not a shard; write I/N, for example 3/16 for the third of sixteen"
-            ))
-        };
-        let (index, count) = text.split_once('/').ok_or_else(malformed)?;
-        let index = index.trim().parse().map_err(|_| malformed())?;
-        let count = count.trim().parse().map_err(|_| malformed())?;
-        Self::new(index, count)
-    }
-}
-
-impl TryFrom<String> for Shard {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<Shard> for String {
-    fn from(shard: Shard) -> Self {
-        shard.to_string()
-    }
-}
-
 /// `samples.parquet`, or `samples-00003-of-00016.parquet` for a shard.
 pub fn samples_file_name(shard: Option<Shard>) -> String {
     table_file_name(SAMPLES, shard)
@@ -118,8 +35,29 @@ pub fn heads_file_name(shard: Option<Shard>) -> String {
 fn table_file_name(stem: &str, shard: Option<Shard>) -> String {
     match shard {
         None => format!("{stem}.parquet"),
-        Some(shard) => shard.file_name(stem),
+        Some(shard) => shard_file_name(stem, shard),
     }
+}
+
+/// `samples-00003-of-00016.parquet` for the stem `samples`: counted from 0, as Hugging Face numbers the shards
+/// of a dataset.
+fn shard_file_name(stem: &str, shard: Shard) -> String {
+    format!(
+        "{stem}-{:05}-of-{:05}.parquet",
+        shard.index(),
+        shard.count()
+    )
+}
+
+/// The shard that [`shard_file_name`] gives this very name, if there is one.
+fn shard_of_file_name(stem: &str, name: &str) -> Option<Shard> {
+    let numbers = name
+        .strip_prefix(stem)?
+        .strip_prefix('-')?
+        .strip_suffix(".parquet")?;
+    let (index, count) = numbers.split_once("-of-")?;
+    let shard = Shard::new(index.parse().ok()?, count.parse().ok()?).ok()?;
+    (shard_file_name(stem, shard) == name).then_some(shard)
 }
 
 /// The samples file(s) of a scan directory, all shards of it; or the one file that `path` is.
@@ -137,7 +75,7 @@ fn table_files(path: &Path, stem: &str) -> Result<Vec<PathBuf>> {
         return Ok(vec![path.to_path_buf()]);
     }
     let (whole, shards) = tables_of(path, stem)?;
-    let Some(&Shard { count, .. }) = shards.first() else {
+    let Some(count) = shards.first().map(|shard| shard.count()) else {
         if whole {
             return Ok(vec![path.join(table_file_name(stem, None))]);
         }
@@ -151,20 +89,22 @@ fn table_files(path: &Path, stem: &str) -> Result<Vec<PathBuf>> {
             ),
         ));
     }
-    if let Some(other) = shards.iter().find(|shard| shard.count != count) {
+    if let Some(other) = shards.iter().find(|shard| shard.count() != count) {
         return Err(damaged(
             path,
             format!(
                 "holds shards of {count} and of {}; keep one set",
-                other.count
+                other.count()
             ),
         ));
     }
-    let missing: Vec<String> = (1..=count)
-        .map(|index| Shard { index, count })
-        .filter(|shard| shards.binary_search(shard).is_err())
-        .map(|shard| shard.file_name(stem))
-        .collect();
+    let mut missing = Vec::new();
+    for index in 0..count {
+        let shard = Shard::new(index, count)?;
+        if shards.binary_search(&shard).is_err() {
+            missing.push(shard_file_name(stem, shard));
+        }
+    }
     if !missing.is_empty() {
         return Err(damaged(
             path,
@@ -177,7 +117,7 @@ fn table_files(path: &Path, stem: &str) -> Result<Vec<PathBuf>> {
     }
     Ok(shards
         .iter()
-        .map(|shard| path.join(shard.file_name(stem)))
+        .map(|&shard| path.join(shard_file_name(stem, shard)))
         .collect())
 }
 
@@ -187,9 +127,9 @@ fn tables_of(dir: &Path, stem: &str) -> Result<(bool, Vec<Shard>)> {
     let names = file_names(dir)?;
     let mut shards: Vec<Shard> = names
         .iter()
-        .filter_map(|name| Shard::from_file_name(stem, name))
+        .filter_map(|name| shard_of_file_name(stem, name))
         .collect();
-    shards.sort_unstable_by_key(|shard| (shard.count, shard.index));
+    shards.sort_unstable_by_key(|shard| (shard.count(), shard.index()));
     Ok((names.contains(&whole), shards))
 }
 
@@ -210,7 +150,7 @@ pub(super) fn run_files(dir: &Path) -> Result<Vec<String>> {
         .into_iter()
         .filter(|name| {
             [SAMPLES, HEADS].into_iter().any(|stem| {
-                *name == table_file_name(stem, None) || Shard::from_file_name(stem, name).is_some()
+                *name == table_file_name(stem, None) || shard_of_file_name(stem, name).is_some()
             }) || name == RUN_JSON
         })
         .collect();
@@ -275,30 +215,24 @@ mod tests {
         );
         assert_eq!(heads_file_name(Some(shard)), "heads-00003-of-00016.parquet");
         assert_eq!(heads_file_name(None), "heads.parquet");
-        let back = Shard::from_file_name("samples", "samples-00003-of-00016.parquet");
-        assert_eq!(back, Some(shard));
+        for (name, index) in [
+            ("samples-00000-of-00016.parquet", 0),
+            ("samples-00003-of-00016.parquet", 3),
+            ("samples-00015-of-00016.parquet", 15),
+        ] {
+            let shard = Shard::new(index, 16).unwrap();
+            assert_eq!(samples_file_name(Some(shard)), name);
+            assert_eq!(shard_of_file_name("samples", name), Some(shard));
+        }
         for other in [
             "samples.parquet",
             "samples-3-of-16.parquet",
+            "samples-00016-of-00016.parquet",
             "samples-00017-of-00016.parquet",
-            "samples-00000-of-00016.parquet",
+            "samples-00000-of-00000.parquet",
             "heads-00003-of-00016.parquet",
         ] {
-            assert_eq!(Shard::from_file_name("samples", other), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn impossible_shards_are_usage_errors_with_a_hint() {
-        for (text, hint) in [
-            ("0/4", "count from 1"),
-            ("5/4", "count from 1"),
-            ("3", "I/N"),
-            ("a/b", "I/N"),
-        ] {
-            let error = text.parse::<Shard>().unwrap_err();
-            assert!(matches!(error, Error::Usage(_)));
-            assert!(error.to_string().contains(hint), "{error}");
+            assert_eq!(shard_of_file_name("samples", other), None, "{other}");
         }
     }
 }

@@ -7,8 +7,9 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::atomic::write_json;
-use super::directory::{RUN_JSON, Shard};
+use super::directory::RUN_JSON;
 use super::{Fingerprint, Provenance};
+use crate::corpus::Shard;
 use crate::{Error, Result};
 
 /// Everything needed to repeat a run, and what it cost.
@@ -19,8 +20,11 @@ use crate::{Error, Result};
 pub struct RunManifest {
     /// Version of attnscope that computed the numbers.
     pub attnscope_version: String,
+    /// Which weights.
     pub model: ModelRecord,
+    /// Which texts.
     pub dataset: DatasetRecord,
+    /// Which of the texts.
     pub sampling: SamplingRecord,
     /// Samples were cut to this many tokens.
     pub max_seq_len: u64,
@@ -48,7 +52,9 @@ pub struct RunManifest {
     pub finished_at: String,
     /// How often it was resumed.
     pub resumed: u64,
+    /// Where the time went.
     pub timings: Timings,
+    /// Tokens through the whole model, without the time for reading and tokenising texts.
     pub tokens_per_second: Option<f64>,
     /// Largest resident set of the process; of a merged run the largest of any.
     pub peak_memory_bytes: Option<u64>,
@@ -70,6 +76,7 @@ pub struct ModelRecord {
     pub repo: Option<String>,
     /// Resolved commit of the repository.
     pub revision: Option<String>,
+    /// `model_type` of `config.json`.
     pub model_type: String,
     /// `config.json`, whole.
     pub config: serde_json::Value,
@@ -91,7 +98,9 @@ pub struct DatasetRecord {
     pub revision: Option<String>,
     /// The dataset's configuration (subset).
     pub config: Option<String>,
+    /// The split, of a dataset on the Hub.
     pub split: Option<String>,
+    /// The column or field with the text.
     pub text_column: Option<String>,
     /// Rows of the whole dataset.
     pub rows: u64,

@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 
 use super::assemble::{assemble, check_layer, check_samples};
 use super::differences::{differences, sentence};
-use super::directory::{RUN_JSON, Shard, listing, refused, run_files, samples_file_name};
+use super::directory::{RUN_JSON, listing, refused, run_files, samples_file_name};
 use super::manifest::{RunManifest, Timings};
 use super::reader::TableFile;
 use super::table::{self, damaged};
 use super::{Parts, SampleRow};
+use crate::corpus::Shard;
 use crate::{Error, Result};
 
 /// One finished run.
@@ -185,7 +186,7 @@ fn check_shards(inputs: &[Input]) -> Result<()> {
             return Err(refused(&input.dir, message));
         }
     }
-    let missing: Vec<String> = (1..=count)
+    let missing: Vec<String> = (0..count)
         .filter(|index| !by_index.contains_key(index))
         .map(|index| format!("{index}/{count}"))
         .collect();

@@ -7,7 +7,8 @@
 //! - [`merge`]: several runs of disjoint samples become one.
 //! - [`AtomicFile`]: how all of them are written.
 //!
-//! This room knows rows of numbers, nothing of tensors, models or texts.
+//! This room knows rows of numbers, nothing of tensors, models or texts; which of the samples are a run's own,
+//! [`Shard`](crate::corpus::Shard) tells it.
 //!
 //! ```
 //! use attnscope::metrics::HeadSums;
@@ -52,7 +53,7 @@ mod reader;
 mod table;
 
 pub use atomic::{AtomicFile, remove_leftovers, write_atomically, write_json};
-pub use directory::{RUN_JSON, Shard, heads_file_name, samples_file_name};
+pub use directory::{RUN_JSON, heads_file_name, samples_file_name};
 pub use manifest::{
     BatchPlan, DatasetRecord, ModelRecord, RunManifest, SamplingRecord, Timings, rfc3339,
 };

@@ -110,8 +110,7 @@ fn sha256(rows: &[SampleRow]) -> String {
         }
         hasher.update(sums.non_finite_rows.to_le_bytes());
     }
-    let digest = hasher.finalize();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::hex(&hasher.finalize())
 }
 
 #[cfg(test)]

@@ -12,13 +12,12 @@ use serde::{Deserialize, Serialize};
 use super::assemble::assemble;
 use super::atomic::{create_directory, remove_leftovers, write_json};
 use super::differences::{differences, sentence};
-use super::directory::{
-    PARTS, PLAN_JSON, RUN_JSON, Shard, file_names, listing, refused, run_files,
-};
+use super::directory::{PARTS, PLAN_JSON, RUN_JSON, file_names, listing, refused, run_files};
 use super::manifest::{RunManifest, rfc3339};
 use super::reader::TableFile;
 use super::table::{self, damaged};
 use super::{Fingerprint, HeadRow, Provenance, SampleRow, part_file};
+use crate::corpus::Shard;
 use crate::{Error, Result};
 
 const LOCK: &str = ".attnscope-lock";

@@ -75,12 +75,30 @@ fn sample_sizes_and_shards_as_they_are_written() {
     assert_eq!((shard.index(), shard.count()), (3, 16));
     assert_eq!(shard.to_string(), "3/16");
     for wrong in ["", "3", "3/", "/3", "a/3", "-1/3", "1/2/3"] {
-        let error = wrong.parse::<Shard>().unwrap_err().to_string();
-        assert!(error.contains("from 0/N to N-1/N"), "{error}");
+        let error = wrong.parse::<Shard>().unwrap_err();
+        assert!(matches!(error, Error::Usage(_)), "{error:?}");
+        assert!(error.to_string().contains("from 0/N to N-1/N"), "{error}");
     }
-    let error = "16/16".parse::<Shard>().unwrap_err().to_string();
-    assert!(error.contains("the last is 15/16"), "{error}");
-    assert!("0/0".parse::<Shard>().is_err());
+    for (impossible, hint) in [
+        ("16/16", "the last is 15/16"),
+        ("17/16", "counted from 0"),
+        ("0/0", "0 shards"),
+    ] {
+        let error = impossible.parse::<Shard>().unwrap_err();
+        assert!(matches!(error, Error::Usage(_)), "{error:?}");
+        assert!(error.to_string().contains(hint), "{error}");
+    }
+}
+
+#[test]
+fn a_shard_in_json_is_the_text_of_the_option() {
+    let shard = Shard::new(3, 16).unwrap();
+    assert_eq!(serde_json::to_string(&shard).unwrap(), "\"3/16\"");
+    let read = serde_json::from_str::<Shard>;
+    assert_eq!(read("\"3/16\"").unwrap(), shard);
+    assert!(read("3").is_err());
+    let error = read("\"16/16\"").unwrap_err().to_string();
+    assert!(error.contains("no shard 16/16"), "{error}");
 }
 
 #[test]

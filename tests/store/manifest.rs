@@ -72,8 +72,8 @@ fn a_damaged_manifest_names_file_and_field() {
         &["`model`", "missing field `model_type`"],
     );
     assert_says(
-        write(&|json| json["sampling"]["shard"] = json!("17/16")),
-        &["`sampling.shard`", "no shard 17/16"],
+        write(&|json| json["sampling"]["shard"] = json!("16/16")),
+        &["`sampling.shard`", "no shard 16/16"],
     );
     fs::write(&path, "{\"attnscope_version\": ").unwrap();
     assert_says(RunManifest::read(out.path()), &["run.json", "EOF"]);

@@ -11,7 +11,7 @@ use super::*;
 
 /// Runs the samples as shards, in directories of their own.
 fn shards(root: &Path, pieces: &[Vec<i64>]) -> Vec<PathBuf> {
-    (1..)
+    (0..)
         .zip(pieces)
         .map(|(index, samples)| {
             let dir = root.join(format!("shard-{index}"));
@@ -91,7 +91,7 @@ fn merged_shards_equal_the_unsharded_run_bit_by_bit() {
         );
         assert_eq!(manifest.timings.seconds_load, None);
         assert_eq!(manifest.fingerprint, None);
-        let in_order: Vec<String> = (1..=pieces.len())
+        let in_order: Vec<String> = (0..pieces.len())
             .map(|index| {
                 root.path()
                     .join(format!("shard-{index}"))
@@ -179,14 +179,15 @@ fn what_does_not_belong_together_is_refused_with_both_values() {
         merge(&[a.clone(), shards[0].clone()], &out),
         &["`sampling.shards` is null there and 3 here"],
     );
-    let error = assert_says(merge(&shards[..2], &out), &["shards 3/3 are missing"]);
+    let error = assert_says(merge(&shards[..2], &out), &["shards 2/3 are missing"]);
     assert_eq!(error.exit_code(), 2);
+    assert_says(merge(&shards[1..], &out), &["shards 0/3 are missing"]);
     assert_says(
         merge(
             &[shards[0].clone(), shards[0].clone(), shards[1].clone()],
             &out,
         ),
-        &["is shard 1/3, and so is", "once"],
+        &["is shard 0/3, and so is", "once"],
     );
     edit(&shards[2], |run| run.sampling.seed = Some(1));
     assert_says(

@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use attnscope::corpus::Shard;
 use attnscope::metrics::HeadSums;
 use attnscope::store::{
     BatchPlan, DatasetRecord, Fingerprint, HeadRow, ModelRecord, Parts, Provenance, Resumed,
-    RunManifest, SampleReader, SampleRow, SamplingRecord, Shard, Timings,
+    RunManifest, SampleReader, SampleRow, SamplingRecord, Timings,
 };
 use serde_json::json;
 

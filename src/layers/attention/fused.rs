@@ -16,7 +16,7 @@ use crate::{
         PackedSequences,
         cpu::{self, Rows, exp, ln, with_simd},
     },
-    metrics::RowStatistics,
+    metrics::{NO_WEIGHT, RowStatistics},
 };
 
 /// Query rows and keys of a block: the scores (128 KiB) stay in the second-level cache.
@@ -51,6 +51,13 @@ pub(super) fn forward(
     let mut output = vec![0f32; if value.is_some() { tokens * width } else { 0 }];
     let tasks = tasks(sequences, heads);
     let slopes = attention.alibi_slopes.as_deref();
+    // A masked weight is 0, but 0 · NaN is NaN: in the product of a block it would reach queries before it.
+    let is_finite = |values: &Rows| {
+        (0..values.rows)
+            .into_par_iter()
+            .all(|i| cpu::is_finite(values.row(i)))
+    };
+    let values_are_finite = value.as_ref().is_none_or(is_finite);
     {
         let out = Outputs::new(&mut rows, &mut output, tokens, width);
         tasks
@@ -62,6 +69,7 @@ pub(super) fn forward(
                     query: &query,
                     key: &key,
                     value: value.as_ref(),
+                    values_are_finite,
                     task,
                 };
                 block.run(scratch, &out);
@@ -229,7 +237,8 @@ impl Running {
         // −Σ p ln p with p = w / total.
         let entropy = ln(self.total) - self.moment / self.total;
         // Rounding may leave a hair below 0; `f32::max` would hide a NaN.
-        let entropy = if entropy < 0.0 { 0.0 } else { entropy };
+        let is_nothing = entropy < 0.0 || self.total < NO_WEIGHT;
+        let entropy = if is_nothing { 0.0 } else { entropy };
         match function {
             AttentionFunction::Softmax => {
                 let first = exp(self.first - self.max) / self.total;
@@ -265,6 +274,7 @@ struct Block<'a> {
     query: &'a Rows<'a>,
     key: &'a Rows<'a>,
     value: Option<&'a Rows<'a>>,
+    values_are_finite: bool,
     task: &'a Task,
 }
 
@@ -304,8 +314,12 @@ impl Block<'_> {
             );
             if let Some(value) = self.value {
                 let value = Matrix::new(value, task.start + k0, column, kv_len, head_dim);
-                let weights = Matrix::dense(weights, q_len, kv_len);
-                multiply(&mut scratch.output, q_len, head_dim, weights, value, true);
+                if self.values_are_finite {
+                    let weights = Matrix::dense(weights, q_len, kv_len);
+                    multiply(&mut scratch.output, q_len, head_dim, weights, value, true);
+                } else {
+                    self.add_visible(weights, kv_len, k0, value, &mut scratch.output);
+                }
             }
         }
         for (i, running) in scratch.running.iter().enumerate() {
@@ -313,14 +327,45 @@ impl Block<'_> {
             let token = task.start + task.q0 + i;
             let row = &mut scratch.output[i * head_dim..(i + 1) * head_dim];
             if self.value.is_some() && self.attention.function == AttentionFunction::Softmax {
-                let inverse = 1.0 / running.total;
-                row.iter_mut().for_each(|o| *o *= inverse);
+                // The largest weight is e^0 over the total.
+                row.iter_mut().for_each(|o| *o *= max);
             }
             // SAFETY: the tasks' (head, token) pairs are disjoint, and each is written once.
             unsafe {
                 out.write_row(task.head, token, max, running.argmax, total, first, entropy);
                 if self.value.is_some() {
                     out.write_output(token, column, row);
+                }
+            }
+        }
+    }
+
+    /// Keys of the block at `k0` that query row `i` of this task sees.
+    #[inline(always)]
+    fn visible(&self, i: usize, k0: usize, kv_len: usize) -> usize {
+        match self.attention.causal {
+            true => (self.task.q0 + i + 1).saturating_sub(k0).min(kv_len),
+            false => kv_len,
+        }
+    }
+
+    /// `output += weights · value`, row by row, without what a row does not see.
+    fn add_visible(
+        &self,
+        weights: &[f32],
+        kv_len: usize,
+        k0: usize,
+        value: Matrix,
+        output: &mut [f32],
+    ) {
+        let rows = weights
+            .chunks_exact(kv_len)
+            .zip(output.chunks_exact_mut(value.columns));
+        for (i, (weights, output)) in rows.enumerate() {
+            for (j, weight) in weights[..self.visible(i, k0, kv_len)].iter().enumerate() {
+                let value = &value.data[j * value.row_stride..][..value.columns];
+                for (o, v) in output.iter_mut().zip(value) {
+                    *o += weight * v;
                 }
             }
         }
@@ -343,10 +388,7 @@ impl Block<'_> {
         };
         for (i, (row, running)) in weights.chunks_exact_mut(kv_len).zip(running).enumerate() {
             let q = self.task.q0 + i;
-            let visible = match self.attention.causal {
-                true => (q + 1).saturating_sub(k0).min(kv_len),
-                false => kv_len,
-            };
+            let visible = self.visible(i, k0, kv_len);
             let (scores, masked) = row.split_at_mut(visible);
             masked.fill(0.0);
             if scores.is_empty() {

@@ -11,6 +11,8 @@ mod tensor;
 
 use candle_core::{Result, Tensor, bail};
 
+pub(crate) use tensor::BLOCK_ELEMENTS;
+
 use super::{PackedSequences, cpu};
 use crate::metrics::RowStatistics;
 
@@ -21,14 +23,20 @@ pub enum AttentionFunction {
     Softmax,
     /// `1 / (1 + exp(−s_j − logit_bias))`, element by element: rows sum to anything
     /// (Ramapuram et al., arXiv 2409.04431; the bias is −ln of the training length).
-    Sigmoid { logit_bias: f64 },
+    Sigmoid {
+        /// Added to every score.
+        logit_bias: f64,
+    },
 }
 
 /// What is fixed about one layer's attention.
 #[derive(Debug, Clone)]
 pub struct Attention {
+    /// From scores to weights.
     pub function: AttentionFunction,
+    /// Heads.
     pub num_heads: usize,
+    /// Width of a head.
     pub head_dim: usize,
     /// Multiplies the dot products of queries and keys.
     pub scale: f64,

@@ -2,14 +2,21 @@
 //!
 //! Neighbouring sequences of equal length are treated as one block. Without gradients and without a wish
 //! for the map, queries are taken in blocks so that memory stays bounded whatever the length.
+//!
+//! A NaN among the values reaches the output of every query of its sequence here, also of those before it (0 ·
+//! NaN is NaN); the fused form keeps it from them. Statistics of the layer itself do not depend on values.
 
 use candle_core::{D, DType, Device, IndexOp, Result, Tensor};
+use candle_transformers::utils::build_causal_mask;
 
 use super::{Attention, AttentionFunction, AttentionResult, Wanted};
-use crate::{layers::PackedSequences, metrics::RowStatistics};
+use crate::{
+    layers::PackedSequences,
+    metrics::{NO_WEIGHT, RowStatistics},
+};
 
 /// Elements of the largest (sequences, heads, queries, keys) block of scores: 256 MiB of float32.
-const BLOCK_ELEMENTS: usize = 1 << 26;
+pub const BLOCK_ELEMENTS: usize = 1 << 26;
 
 pub(super) fn forward(
     attention: &Attention,
@@ -99,8 +106,8 @@ pub(super) fn forward(
 struct Bias {
     /// (heads, q_len, kv_len) or (1, 1, 1): ALiBi and the function's own bias.
     added: Tensor,
-    /// (q_len, kv_len): 1 where the key is visible; none if every key is.
-    visible: Option<Tensor>,
+    /// (q_len, kv_len): 1 where the key is masked; none if no key is.
+    masked: Option<Tensor>,
 }
 
 impl Bias {
@@ -128,24 +135,24 @@ impl Bias {
         if let AttentionFunction::Sigmoid { logit_bias } = attention.function {
             added = (added + logit_bias)?;
         }
-        let visible = match attention.causal {
-            true => Some(offset.le(0f32)?.reshape((q_len, kv_len))?),
+        let masked = match attention.causal {
+            true => Some(build_causal_mask(q_len, q0, device)?),
             false => None,
         };
-        Ok(Self { added, visible })
+        Ok(Self { added, masked })
     }
 
     /// (sequences, heads, q_len, kv_len) scores → weights; a masked weight is exactly 0.
     fn weights(&self, attention: &Attention, attn_scores: &Tensor) -> Result<Tensor> {
         let scores = attn_scores.broadcast_add(&self.added)?;
         let masked = |scores: &Tensor, value: f32| -> Result<Tensor> {
-            let Some(visible) = &self.visible else {
+            let Some(masked) = &self.masked else {
                 return Ok(scores.clone());
             };
             let value = Tensor::new(value, scores.device())?.broadcast_as(scores.shape())?;
-            visible
+            masked
                 .broadcast_as(scores.shape())?
-                .where_cond(scores, &value)
+                .where_cond(&value, scores)
         };
         match attention.function {
             // `ops::softmax` and `ops::sigmoid` carry gradients, their `_last_dim` twin does not. Every
@@ -173,7 +180,14 @@ impl BlockRows {
         let (count, heads, q_len, _) = weights.dims4()?;
         let flat = |t: Tensor| -> Result<Vec<f32>> { t.flatten_all()?.to_vec1() };
         let total = weights.sum(D::Minus1)?;
-        let share = weights.broadcast_div(&total.unsqueeze(D::Minus1)?)?;
+        // Rows without weight have no shape: their total is taken as infinite, so that every share, and with
+        // them the entropy, is 0. A NaN total stays NaN.
+        let is_nothing = total.lt(NO_WEIGHT)?;
+        let infinite = Tensor::new(f32::INFINITY, weights.device())?.broadcast_as(total.shape())?;
+        let divisor = is_nothing
+            .where_cond(&infinite, &total)?
+            .unsqueeze(D::Minus1)?;
+        let share = weights.broadcast_div(&divisor)?;
         // p ln p with 0 ln 0 = 0; a NaN share stays NaN.
         let is_zero = share.eq(0f32)?;
         let logs = is_zero.where_cond(&share.ones_like()?, &share)?.log()?;

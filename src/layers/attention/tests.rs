@@ -100,6 +100,11 @@ const ALL: Wanted = Wanted {
     rows: true,
     attn_weights: true,
 };
+const ROWS: Wanted = Wanted {
+    attn_output: false,
+    rows: true,
+    attn_weights: false,
+};
 const NO_MAP: Wanted = Wanted {
     attn_weights: false,
     ..ALL
@@ -112,7 +117,7 @@ fn case(seed: u64) -> (Attention, Vec<usize>, [Tensor; 3]) {
     let mut lengths: Vec<usize> = (0..1 + random.below(4))
         .map(|_| [1, 2, 17, 64, 65, 100, 130, 0][random.below(8)])
         .collect();
-    if seed % 5 == 0 {
+    if seed.is_multiple_of(5) {
         lengths.push(KV_CROSSING);
     }
     let tokens: usize = lengths.iter().sum();
@@ -285,6 +290,64 @@ fn nan_inputs_are_seen_in_every_row_that_reads_them() {
                     && rows.entropy[at].is_finite();
                 assert_eq!(finite, !reads_nan, "{form}, {function:?}, row {at}");
             }
+        }
+    }
+}
+
+#[test]
+fn nan_values_reach_only_queries_that_see_them() {
+    for function in [
+        AttentionFunction::Softmax,
+        AttentionFunction::Sigmoid { logit_bias: -8.0 },
+    ] {
+        let attention = Attention {
+            function,
+            num_heads: 1,
+            head_dim: 4,
+            scale: 0.5,
+            alibi_slopes: None,
+            causal: true,
+        };
+        let sequences = PackedSequences::from_lengths(&[700]);
+        let ones = Tensor::ones((700, 4), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let mut values: Vec<f32> = (0..2800).map(|i| (i % 7) as f32).collect();
+        let finite = Tensor::from_slice(&values, (700, 4), &Device::Cpu).unwrap();
+        values[600 * 4] = f32::NAN;
+        let poisoned = Tensor::from_vec(values, (700, 4), &Device::Cpu).unwrap();
+        let output = |value: &Tensor| -> Vec<Vec<f32>> {
+            let result = attention.forward(&ones, &ones, Some(value), &sequences, NO_MAP);
+            result.unwrap().attn_output.unwrap().to_vec2().unwrap()
+        };
+        let (clean, found) = (output(&finite), output(&poisoned));
+        for token in 0..700 {
+            assert_eq!(found[token][0].is_nan(), token >= 600, "token {token}");
+            let close = |a: f32, b: f32| (a - b).abs() <= 1e-5 * a.abs().max(1.0);
+            assert!(close(clean[token][1], found[token][1]), "token {token}");
+        }
+    }
+}
+
+#[test]
+fn rows_without_weight_are_finite_and_alike_in_both_forms() {
+    let attention = Attention {
+        function: AttentionFunction::Sigmoid { logit_bias: -200.0 },
+        num_heads: 1,
+        head_dim: 4,
+        scale: 0.5,
+        alibi_slopes: None,
+        causal: true,
+    };
+    let sequences = PackedSequences::from_lengths(&[20]);
+    let states = Tensor::randn(0f32, 1f32, (20, 4), &Device::Cpu).unwrap();
+    let fused = fused::forward(&attention, &states, &states, None, &sequences, ROWS).unwrap();
+    let tensor = tensor::forward(&attention, &states, &states, None, &sequences, ROWS).unwrap();
+    for rows in [fused.rows.unwrap(), tensor.rows.unwrap()] {
+        for i in 0..20 {
+            assert!(
+                rows.total[i] < 1e-30 && rows.max[i] < 1e-30 && rows.first[i] < 1e-30,
+                "row {i}"
+            );
+            assert_eq!(rows.entropy[i], 0.0, "row {i}");
         }
     }
 }

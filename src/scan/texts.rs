@@ -1,0 +1,118 @@
+//! The texts of a run: drawn, tokenised, and identified.
+
+use sha2::{Digest, Sha256};
+
+use super::{Request, Watcher};
+use crate::{
+    Error, Result,
+    corpus::{
+        Preprocessing, Rows, TextTokenizer, TokenLimits, TokenizedSamples, indices_sha256,
+        sample_rows,
+    },
+    manifest,
+    models::DecoderModel,
+};
+
+/// The texts of a run, as tokens.
+pub struct Texts {
+    pub tokenized: TokenizedSamples,
+    /// Rows of the whole dataset.
+    pub rows: usize,
+    /// Samples drawn, before sharding and skipping.
+    pub drawn: usize,
+    /// Of the drawn row numbers.
+    pub indices_sha256: String,
+    /// Which special tokens are added, in words.
+    pub special_tokens: String,
+    pub preprocessing: Preprocessing,
+    /// Of all row numbers and ids: what the model sees, wherever it comes from.
+    pub tokens_sha256: String,
+}
+
+impl Texts {
+    /// Draws and tokenises the texts of `request`.
+    pub fn read(
+        request: &Request,
+        model: &dyn DecoderModel,
+        watcher: &dyn Watcher,
+    ) -> Result<Self> {
+        let preprocessing = match &request.model.preprocessing {
+            Some(preprocessing) => preprocessing.clone(),
+            None => manifest::preprocessing_for(model.model_type())?,
+        };
+        let tokenizer_file = request.model.dir.join("tokenizer.json");
+        let tokenizer = TextTokenizer::from_file(&tokenizer_file, preprocessing.clone())?;
+        let rows = Rows::open(&request.dataset.files, &request.dataset.text_column)?;
+        let drawn = sample_rows(rows.len(), request.n_samples, request.seed)?;
+        let indices = match request.shard {
+            Some(shard) => shard.of(&drawn)?,
+            None => &drawn,
+        };
+        let limits = TokenLimits {
+            max_seq_len: request.max_seq_len,
+            vocab_size: model.sizes().vocab_size,
+        };
+        let tokenized = tokenizer.tokenize_rows(&rows, indices, limits, |done| {
+            watcher.tokenized(done, indices.len());
+            match watcher.is_stopped() {
+                true => Err(Error::Interrupted {
+                    out: request.out.clone(),
+                }),
+                false => Ok(()),
+            }
+        })?;
+        if tokenized.samples.is_empty() {
+            return Err(Error::Dataset {
+                path: request.dataset.files.first().cloned().unwrap_or_default(),
+                message: format!(
+                    "none of the {} sampled texts has a token; is `{}` the right --text-column?",
+                    indices.len(),
+                    request.dataset.text_column
+                ),
+            });
+        }
+        let special_tokens = tokenizer.special_tokens()?;
+        Ok(Self {
+            rows: rows.len(),
+            indices_sha256: indices_sha256(&drawn),
+            drawn: drawn.len(),
+            special_tokens: match special_tokens.is_empty() {
+                true => "as tokenizer.json says: none".into(),
+                false => format!("as tokenizer.json says: {}", special_tokens.join(" ")),
+            },
+            preprocessing,
+            tokens_sha256: hash(&tokenized),
+            tokenized,
+        })
+    }
+
+    /// Tokens of each sample.
+    pub fn lengths(&self) -> Vec<usize> {
+        self.tokenized
+            .samples
+            .iter()
+            .map(|sample| sample.input_ids.len())
+            .collect()
+    }
+
+    /// Row numbers in the dataset.
+    pub fn samples(&self) -> Vec<i64> {
+        self.tokenized
+            .samples
+            .iter()
+            .map(|sample| sample.sample)
+            .collect()
+    }
+}
+
+fn hash(tokenized: &TokenizedSamples) -> String {
+    let mut hash = Sha256::new();
+    for sample in &tokenized.samples {
+        hash.update(sample.sample.to_le_bytes());
+        hash.update((sample.input_ids.len() as u64).to_le_bytes());
+        for id in &sample.input_ids {
+            hash.update(id.to_le_bytes());
+        }
+    }
+    crate::hex(&hash.finalize())
+}
