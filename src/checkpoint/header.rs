@@ -46,7 +46,8 @@ pub(super) fn read(path: &Path, file: usize) -> Result<Vec<(String, TensorEntry)
     let header_length = u64::from_le_bytes(prefix);
     if header_length > MAX_HEADER || header_length + 8 > length {
         return Err(bad(format!(
-            "the header claims {header_length} bytes, the file has {length}; it is damaged or not a safetensors file"
+            "the header claims {header_length} bytes, the file has {length}; it is damaged or not a safetensors file, \
+             fetch it again"
         )));
     }
     let mut header = vec![0u8; header_length as usize];
@@ -54,13 +55,13 @@ pub(super) fn read(path: &Path, file: usize) -> Result<Vec<(String, TensorEntry)
     // Not safetensors' own `Metadata`: it refuses the same things, but cannot say what it has found.
     let mut tensors: Vec<(String, TensorInfo)> =
         serde_json::from_slice::<BTreeMap<String, Value>>(&header)
-            .map_err(|e| bad(format!("the header is not valid: {e}")))?
+            .map_err(|e| bad(format!("the header is not valid: {e}; fetch it again")))?
             .into_iter()
             .filter(|(name, _)| name != "__metadata__")
             .map(|(name, info)| match serde_json::from_value(info) {
                 Ok(info) => Ok((name, info)),
                 Err(e) => Err(bad(format!(
-                    "the header's entry of tensor `{name}` is not valid: {e}"
+                    "the header's entry of tensor `{name}` is not valid: {e}; fetch it again"
                 ))),
             })
             .collect::<Result<_>>()?;
@@ -73,7 +74,7 @@ pub(super) fn read(path: &Path, file: usize) -> Result<Vec<(String, TensorEntry)
         if from != end || to < from {
             return Err(bad(format!(
                 "tensor `{name}` is said to be at bytes {from}..{to}, but the one before it ends at {end}: \
-                 tensors overlap or leave gaps"
+                 tensors overlap or leave gaps; fetch it again"
             )));
         }
         end = to;
@@ -83,7 +84,7 @@ pub(super) fn read(path: &Path, file: usize) -> Result<Vec<(String, TensorEntry)
             .try_fold(info.dtype.bitsize(), |n, &d| n.checked_mul(d));
         if bits.is_none() || bits != (to - from).checked_mul(8) {
             return Err(bad(format!(
-                "tensor `{name}` of type {:?} and shape {:?} is said to have {} bytes",
+                "tensor `{name}` of type {:?} and shape {:?} is said to have {} bytes; fetch it again",
                 info.dtype,
                 info.shape,
                 to - from

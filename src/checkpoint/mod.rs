@@ -107,8 +107,8 @@ impl Checkpoint {
             message,
         };
         let text = std::fs::read(index).map_err(Error::io(index))?;
-        let Index { weight_map } =
-            serde_json::from_slice(&text).map_err(|e| bad(format!("is not a shard index: {e}")))?;
+        let Index { weight_map } = serde_json::from_slice(&text)
+            .map_err(|e| bad(format!("is not a shard index: {e}; fetch it again")))?;
         let mut shards: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (tensor, file) in &weight_map {
             if !is_plain_relative(file) {
@@ -137,7 +137,7 @@ impl Checkpoint {
             for tensor in tensors {
                 if !present.iter().any(|name| name == tensor) {
                     return Err(bad(format!(
-                        "tensor `{tensor}` is not in `{file}`, where the index says it is"
+                        "tensor `{tensor}` is not in `{file}`, where the index says it is; fetch both again"
                     )));
                 }
             }
