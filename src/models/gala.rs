@@ -16,7 +16,7 @@ use std::path::Path;
 use candle_core::{Result, Tensor, bail};
 use serde::Deserialize;
 
-use super::{DecoderHead, DecoderLayer, DecoderModel, LayerPart, Sizes};
+use super::{DecoderHead, DecoderLayer, DecoderModel, LayerPart, Sizes, read_config};
 use crate::{
     Error,
     checkpoint::{TensorSpec, Weights},
@@ -96,16 +96,7 @@ impl Gala {
             field: field.into(),
             message,
         };
-        let config: Config = serde_path_to_error::deserialize(&json).map_err(|e| {
-            let message = e.inner().to_string();
-            // The path of a value that is there; of a key that is missing or unknown only serde's message
-            // has the name.
-            let quoted = message.split('`').nth(1).unwrap_or("?");
-            match e.path().to_string() {
-                path if path == "." => error(quoted, message.clone()),
-                path => error(&path, message.clone()),
-            }
-        })?;
+        let config: Config = read_config(path, &json)?;
         for (field, found, supported) in [
             (
                 "position_embedding_type",

@@ -8,6 +8,7 @@ pub mod gala;
 use std::path::Path;
 
 use candle_core::Tensor;
+use serde::de::DeserializeOwned;
 
 use crate::{
     Error, Result,
@@ -122,13 +123,18 @@ pub fn open(dir: &Path) -> Result<Box<dyn DecoderModel>> {
     let config: serde_json::Value =
         serde_json::from_slice(&text).map_err(|e| Error::Checkpoint {
             path: path.clone(),
-            message: format!("is not valid JSON: {e}"),
+            message: format!("is not valid JSON: {e}; fetch it again"),
         })?;
-    let Some(model_type) = config.get("model_type").and_then(|v| v.as_str()) else {
+    let model_type = config.get("model_type");
+    let Some(model_type) = model_type.and_then(|v| v.as_str()) else {
+        let wrong = match model_type {
+            Some(other) => format!("{other} is not a name"),
+            None => "missing".into(),
+        };
         return Err(Error::Config {
             path,
             field: "model_type".into(),
-            message: format!("missing; supported: {}", SUPPORTED.join(", ")),
+            message: format!("{wrong}; supported: {}", SUPPORTED.join(", ")),
         });
     };
     match model_type {
@@ -139,4 +145,34 @@ pub fn open(dir: &Path) -> Result<Box<dyn DecoderModel>> {
             supported: SUPPORTED.iter().map(|s| s.to_string()).collect(),
         }),
     }
+}
+
+/// The fields of a `config.json` as the struct `T` of its family, each named like its key.
+///
+/// # Errors
+/// [`Error::Config`] naming the field that is missing, of another type, or not known.
+fn read_config<T: DeserializeOwned>(path: &Path, json: &serde_json::Value) -> Result<T> {
+    serde_path_to_error::deserialize(json).map_err(|error| {
+        let message = error.inner().to_string();
+        // The path leads to a value that is there; of a key that is missing or unknown only serde's message
+        // has the name.
+        let quoted = message.split('`').nth(1).unwrap_or("?").to_string();
+        let (field, message) = match &message {
+            m if m.starts_with("missing field") => (quoted, "is missing; add it".into()),
+            m if m.starts_with("unknown field") => {
+                let model_type = json["model_type"].as_str().unwrap_or_default();
+                let message = format!(
+                    "is not known for model_type `{model_type}`, and may stand for something that would not be \
+                     computed; remove it if it changes nothing"
+                );
+                (quoted, message)
+            }
+            _ => (error.path().to_string(), message),
+        };
+        Error::Config {
+            path: path.to_path_buf(),
+            field,
+            message,
+        }
+    })
 }
