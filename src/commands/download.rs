@@ -38,34 +38,55 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
         Ok(DatasetSource::Manifest(_))
     );
 
-    let fetched_model = match (is_model, is_dataset) {
-        (true, _) => Some(model()?),
-        (_, true) => None,
+    let paths = match (is_model, is_dataset) {
+        (true, _) => vec![model()?.dir],
+        (_, true) if args.revision.is_some() => {
+            let message = format!(
+                "--revision belongs to a model, and {} is a dataset",
+                args.name
+            );
+            return Err(Error::Usage(message).into());
+        }
+        (_, true) => dataset()?.files,
         // A Hub id names a model or a dataset; the Hub knows which.
         _ => match model() {
-            Ok(model) => Some(model),
-            Err(Error::NotOnHub { .. } | Error::Usage(_)) => None,
+            Ok(model) => vec![model.dir],
+            Err(as_model @ (Error::NotOnHub { .. } | Error::Usage(_)))
+                if args.revision.is_none() =>
+            {
+                let dataset = dataset().map_err(|as_dataset| neither(as_model, as_dataset))?;
+                dataset.files
+            }
             Err(error) => return Err(error.into()),
         },
     };
-    let text = match fetched_model {
-        Some(model) => format!("{}\n", model.dir.display()),
-        None => {
-            if args.revision.is_some() {
-                return Err(Error::Usage(format!(
-                    "--revision belongs to a model, and {} is a dataset",
-                    args.name
-                ))
-                .into());
-            }
-            let dataset = dataset()?;
-            dataset
-                .files
-                .iter()
-                .map(|file| format!("{}\n", file.display()))
-                .collect()
-        }
-    };
-    terminal::print(&text)?;
+    let lines = paths.iter().map(|path| format!("{}\n", path.display()));
+    terminal::print(&lines.collect::<String>())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What to say of a name that is neither a model's nor a dataset's: both reasons, as either may be meant.
+fn neither(as_model: Error, as_dataset: Error) -> Error {
+    match (as_model, as_dataset) {
+        (Error::Usage(as_model), Error::Usage(as_dataset)) => {
+            Error::Usage(format!("{as_model}\n       {as_dataset}"))
+        }
+        (
+            Error::NotOnHub {
+                repo,
+                revision,
+                message,
+            },
+            Error::NotOnHub {
+                repo: dataset,
+                message: as_dataset,
+                ..
+            },
+        ) => Error::NotOnHub {
+            repo,
+            revision,
+            message: format!("{message}; {dataset}: {as_dataset}"),
+        },
+        (_, as_dataset) => as_dataset,
+    }
 }

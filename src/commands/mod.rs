@@ -47,6 +47,12 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     terminal::init_logging(cli.quiet, cli.verbose);
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !crate::corpus::panics_are_caught() {
+            report(panic);
+        }
+    }));
     let quiet = cli.quiet;
     let result = match cli.command {
         Command::Demo(args) => demo::run(args, quiet),
@@ -57,7 +63,7 @@ pub fn main() -> ExitCode {
         Command::Datasets(args) => datasets::run(args),
     };
     result.unwrap_or_else(|error| {
-        terminal::say(&format!("error: {error:#}"));
+        terminal::say(&format!("error: {error}"));
         let code = error
             .downcast_ref::<crate::Error>()
             .map_or(1, crate::Error::exit_code);

@@ -96,9 +96,9 @@ pub fn finished(non_finite_rows: u64) -> ExitCode {
     if non_finite_rows == 0 {
         return ExitCode::SUCCESS;
     }
-    say(&format!(
-        "warning: {non_finite_rows} attention rows are not finite; column non_finite_rows says where"
-    ));
+    tracing::warn!(
+        "{non_finite_rows} attention rows are not finite; column non_finite_rows says where"
+    );
     ExitCode::from(6)
 }
 
