@@ -153,13 +153,21 @@ fn an_unsupported_value_is_named_with_what_is_supported() {
             json!(-1e-5),
             "is not a small positive number",
         ),
-        ("hidden_size", json!(0), "0 is not a size"),
-        ("num_attention_heads", json!(0), "0 is not a size"),
-        ("num_hidden_layers", json!(0), "0 is not a size"),
-        ("vocab_size", json!(u64::MAX), "is not a size"),
-        ("intermediate_size", json!(1u64 << 40), "is not a size"),
+        ("hidden_size", json!(0), "0 is not between 1 and "),
+        ("num_attention_heads", json!(0), "0 is not between 1 and "),
+        ("num_hidden_layers", json!(0), "0 is not between 1 and "),
+        ("vocab_size", json!(u64::MAX), "is not between 1 and "),
+        (
+            "intermediate_size",
+            json!(1u64 << 40),
+            "is not between 1 and ",
+        ),
         // The list of this model's tensors alone would fill the memory.
-        ("num_hidden_layers", json!(1u64 << 24), "is not a size"),
+        (
+            "num_hidden_layers",
+            json!(1u64 << 24),
+            "is not between 1 and ",
+        ),
     ] {
         refused_with(field, value, &[says]);
     }

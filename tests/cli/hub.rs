@@ -1,4 +1,4 @@
-//! The Hub end to end: the program against a server that speaks the Hub's routes, and without any network.
+//! The Hub end to end: the program against a server that speaks the Hub's routes.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use super::texts::{parquet, strings};
 use super::{Finished, NOBODY, RESULTS, TEXTS, World, checkpoint, names, tables, text};
 use crate::hub::server::Site;
 
-const MODEL: &str = "owner/tiny-gala";
+pub const MODEL: &str = "owner/tiny-gala";
 const DATA: &str = "owner/texts";
 const MODEL_COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const DATA_COMMIT: &str = "89abcdef0123456789abcdef0123456789abcdef";
@@ -16,13 +16,13 @@ const CONVERTED_COMMIT: &str = "fedcba9876543210fedcba9876543210fedcba98";
 const TRAIN: &str = "data/train-00000-of-00001.parquet";
 
 /// A Hub with the softmax checkpoint and [`TEXTS`], and an empty cache.
-struct HubWorld {
-    world: World,
-    site: Site,
+pub struct HubWorld {
+    pub world: World,
+    pub site: Site,
 }
 
 impl HubWorld {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let hub = Self::empty();
         hub.upload(&hub.files_of(hub.world.model()), "main", MODEL_COMMIT);
         hub.site.commit(
@@ -37,7 +37,7 @@ impl HubWorld {
         hub
     }
 
-    fn empty() -> Self {
+    pub fn empty() -> Self {
         HubWorld {
             world: World::new(),
             site: Site::start(),
@@ -70,11 +70,11 @@ impl HubWorld {
     }
 
     /// A scan of the model on the data, except where `arguments` say otherwise.
-    fn scan(&self, arguments: &[&str]) -> Finished {
+    pub fn scan(&self, arguments: &[&str]) -> Finished {
         self.scan_at(&self.site.endpoint(), arguments)
     }
 
-    fn scan_at(&self, endpoint: &str, arguments: &[&str]) -> Finished {
+    pub fn scan_at(&self, endpoint: &str, arguments: &[&str]) -> Finished {
         let mut whole = arguments.to_vec();
         for (flag, value) in [("--model", MODEL), ("--dataset", DATA)] {
             if !arguments.contains(&flag) {
@@ -87,12 +87,12 @@ impl HubWorld {
 
     /// A scan that is refused before it writes anything.
     #[track_caller]
-    fn refused(&self, arguments: &[&str], code: i32, says: &[&str]) {
+    pub fn refused(&self, arguments: &[&str], code: i32, says: &[&str]) {
         self.scan(arguments).fails(code, says);
         assert!(!self.world.out().exists());
     }
 
-    fn download(&self, arguments: &[&str]) -> Finished {
+    pub fn download(&self, arguments: &[&str]) -> Finished {
         let mut command = self.world.attnscope();
         command.arg("download").args(arguments);
         Finished::of(command.env("HF_ENDPOINT", self.site.endpoint()))
@@ -107,14 +107,9 @@ impl HubWorld {
         self.world.cache().join(repo).join("snapshots").join(commit)
     }
 
-    fn model_snapshot(&self) -> PathBuf {
+    pub fn model_snapshot(&self) -> PathBuf {
         self.snapshot("models--owner--tiny-gala", MODEL_COMMIT)
     }
-}
-
-/// Names without the listing of lower directories.
-fn heads(summary: &Value) -> &Value {
-    &summary["heads"]
 }
 
 #[test]
@@ -126,7 +121,7 @@ fn a_scan_fetches_what_it_needs_and_a_second_one_needs_no_network() {
         .succeeds()
         .json();
     let first = hub.scan(&["--json"]).succeeds().json();
-    assert_eq!(heads(&first), heads(&local));
+    assert_eq!(first["heads"], local["heads"]);
     assert_eq!(first["model"], MODEL);
     assert_eq!(first["dataset"], DATA);
     assert_eq!(names(&hub.world.out()), RESULTS);
@@ -177,7 +172,7 @@ fn shards_and_their_index_are_fetched() {
     let shards = checkpoint::write_shards(hub.world.model(), 3);
     hub.upload(&hub.files_of(hub.world.model()), "main", MODEL_COMMIT);
     let sharded = hub.scan(&["--json"]).succeeds().json();
-    assert_eq!(heads(&sharded), heads(&local));
+    assert_eq!(sharded["heads"], local["heads"]);
     let mut expected = vec!["config.json".to_owned()];
     expected.extend(shards);
     expected.extend(["model.safetensors.index.json", "tokenizer.json"].map(str::to_owned));
@@ -357,8 +352,14 @@ fn download_fetches_models_and_datasets() {
         "check the spelling",
     ];
     hub.download(&["owner/none"]).fails(3, &says);
-    let says = ["owner/tiny-gala (revision v9)", "there is no such revision"];
+    let says = [
+        "model owner/tiny-gala (revision v9)",
+        "there is no such revision",
+    ];
     hub.download(&[MODEL, "--revision", "v9"]).fails(3, &says);
+    let says = ["--revision belongs to a model, and pile-10k is a dataset"];
+    hub.download(&["pile-10k", "--revision", "v9"])
+        .fails(2, &says);
 }
 
 #[test]
@@ -397,70 +398,4 @@ fn a_dataset_that_a_manifest_names() {
     let run = hub.world.run_json("out");
     assert_eq!(run["dataset"]["name"], "pile-10k");
     assert_eq!(run["dataset"]["revision"], commit);
-}
-
-#[test]
-fn no_network() {
-    let hub = HubWorld::empty();
-    for arguments in [&["--dataset", "none.jsonl"][..], &[]] {
-        let mut arguments = arguments.to_vec();
-        let texts = hub.world.texts();
-        if arguments.is_empty() {
-            arguments.extend(["--model", text(hub.world.model())]);
-        } else {
-            arguments[1] = text(&texts);
-        }
-        let says = [
-            "(revision main): no connection: Connection refused",
-            "check the connection, or use what the cache holds with --offline",
-        ];
-        hub.scan_at(NOBODY, &arguments).fails(4, &says);
-        assert!(!hub.world.out().exists());
-    }
-}
-
-#[test]
-fn an_endpoint_that_is_no_address() {
-    let hub = HubWorld::empty();
-    let says = ["HF_ENDPOINT: ", "https://"];
-    hub.scan_at("huggingface", &[]).fails(2, &["HF_ENDPOINT: "]);
-    hub.scan_at("file:///x", &[]).fails(2, &says);
-    // Neither is needed, nor looked at, where everything is on this machine.
-    let mut command = hub.world.scan_command(&[]);
-    Finished::of(command.env("HF_ENDPOINT", "huggingface")).succeeds();
-}
-
-#[test]
-fn offline_without_a_cache() {
-    let hub = HubWorld::new();
-    let cache = hub.world.cache();
-    let remedy = "run once without --offline and HF_HUB_OFFLINE";
-    let says = [
-        "model owner/tiny-gala (revision main) is not in the cache",
-        text(&cache),
-        remedy,
-    ];
-    hub.refused(&["--offline"], 4, &says);
-    let says = [
-        "dataset owner/texts (revision main) is not in the cache",
-        text(&cache),
-        remedy,
-    ];
-    let model = text(hub.world.model());
-    hub.refused(&["--offline", "--model", model], 4, &says);
-    assert!(hub.site.log().is_empty());
-
-    let mut command = hub.world.attnscope();
-    command.args(["download", MODEL]).env("HF_HUB_OFFLINE", "1");
-    Finished::of(&mut command).fails(4, &["is not in the cache", remedy]);
-
-    // A model of which only a part has come.
-    hub.download(&[MODEL]).succeeds();
-    std::fs::remove_file(hub.model_snapshot().join("tokenizer.json")).unwrap();
-    let says = [
-        "owner/tiny-gala",
-        "tokenizer.json is not in the cache",
-        remedy,
-    ];
-    hub.refused(&["--offline"], 4, &says);
 }

@@ -13,6 +13,7 @@ mod hub;
 mod listing;
 mod memory;
 mod merge;
+mod network;
 mod out;
 mod results;
 mod streams;

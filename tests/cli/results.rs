@@ -29,21 +29,17 @@ fn table(world: &World, path: &str) -> Table {
     let footer = footer
         .map(|pair| (pair.key.clone(), pair.value.clone().unwrap()))
         .collect();
-    let schema = builder.schema().clone();
-    let batches: Vec<_> = builder.build().unwrap().map(Result::unwrap).collect();
-    let rows = arrow_select_all(&schema, &batches);
+    let mut batches: Vec<RecordBatch> = builder.build().unwrap().map(Result::unwrap).collect();
+    assert_eq!(
+        batches.len(),
+        1,
+        "the tables of these tests fit into one batch"
+    );
     Table {
-        rows,
+        rows: batches.remove(0),
         columns,
         footer,
     }
-}
-
-/// The tables of these tests fit into one batch.
-fn arrow_select_all(schema: &arrow_schema::SchemaRef, batches: &[RecordBatch]) -> RecordBatch {
-    assert_eq!(batches.len(), 1);
-    assert_eq!(batches[0].schema().fields(), schema.fields());
-    batches[0].clone()
 }
 
 impl Table {

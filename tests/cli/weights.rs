@@ -174,11 +174,7 @@ fn a_header_that_is_no_header_is_said_to_be_none() {
         world.refused(
             &[],
             3,
-            &[
-                "model.safetensors: ",
-                "header is not valid",
-                "fetch it again",
-            ],
+            &["model.safetensors: ", " is not valid: ", "fetch it again"],
         );
     }
 }
