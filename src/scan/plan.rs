@@ -38,9 +38,11 @@ impl fmt::Display for Executor {
     }
 }
 
-/// Tokens of a batch unless memory is short or the user says otherwise: enough for matrix products at full
+/// Tokens of a batch on the CPU unless memory is short or the user says otherwise: enough for matrix products at full
 /// rate, little enough to stay small beside the weights.
-const BATCH_TOKENS: u64 = 4096;
+const BATCH_TOKENS: u64 = 2048;
+/// The same where attention runs in the tensor form, on a GPU for instance: it takes more to fill one.
+const BATCH_TOKENS_TENSOR: u64 = 8192;
 /// What the process needs besides weights and activations.
 const BASE_BYTES: u64 = 128 << 20;
 /// Of the available memory, what a plan may count on: the estimate is rough and others use the machine.
@@ -107,7 +109,11 @@ impl Plan {
             let room = usable.map_or(u64::MAX, |usable| {
                 usable.saturating_sub(two_layers + BASE_BYTES) / 2 / per_token
             });
-            BATCH_TOKENS.min(room)
+            let preferred = match demand.is_fused {
+                true => BATCH_TOKENS,
+                false => BATCH_TOKENS_TENSOR,
+            };
+            preferred.min(room)
         });
         let batch_tokens = batch_tokens.clamp(demand.longest, demand.tokens.max(demand.longest));
         // The tensor form holds a handful of blocks of the map, and float32 copies of its inputs.
