@@ -38,10 +38,13 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
     let mut outcomes = Vec::new();
     for (asset, dir) in demo::models().iter().zip(&files.models) {
         let mut model = sources::model(&dir.display().to_string(), None, &no_hub)?;
+        // They are in the binary; where they were unpacked means nothing later.
         model.name = asset.name.into();
+        model.path = None;
         let mut dataset =
             sources::dataset(&files.corpus.display().to_string(), None, None, &no_hub)?;
         dataset.record.name = "demo".into();
+        dataset.record.files = vec!["datasets/demo.jsonl (embedded)".into()];
         let layers = models::open(dir)?.sizes().num_hidden_layers;
         let request = Request {
             model,

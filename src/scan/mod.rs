@@ -1,7 +1,7 @@
 //! The scan: from a checkpoint and texts to per-head scores on disk.
 //!
 //! [`run`] does it all: it opens the model, samples and tokenises the texts, plans ([`plan`]), runs one of the
-//! two executors ([`resident`], [`streamed`]), and writes the tables. What is done is on disk as soon as it
+//! two executors (`resident`, `streamed`), and writes the tables. What is done is on disk as soon as it
 //! is done; a run that was interrupted, or killed, continues where it was.
 
 pub mod device;

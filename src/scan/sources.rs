@@ -28,6 +28,8 @@ pub struct ModelFiles {
     pub preprocessing: Option<Preprocessing>,
     /// As the user called it.
     pub name: String,
+    /// The directory, if the user named it.
+    pub path: Option<PathBuf>,
     /// Repository on the Hub, if it came from there.
     pub repo: Option<String>,
     /// Commit of the repository.
@@ -44,7 +46,7 @@ impl ModelFiles {
     ) -> ModelRecord {
         ModelRecord {
             name: self.name.clone(),
-            path: self.repo.is_none().then(|| self.dir.display().to_string()),
+            path: self.path.as_ref().map(|path| path.display().to_string()),
             repo: self.repo.clone(),
             revision: self.revision.clone(),
             model_type: model_type.into(),
@@ -72,6 +74,7 @@ pub fn model(
                 )));
             }
             return Ok(ModelFiles {
+                path: Some(dir.clone()),
                 dir,
                 preprocessing: None,
                 name: argument.into(),
@@ -107,6 +110,7 @@ pub fn model(
         dir: snapshot.dir,
         preprocessing,
         name: argument.into(),
+        path: None,
         repo: Some(repo),
         revision: Some(snapshot.commit),
     })

@@ -1,9 +1,9 @@
 //! Attention over packed sequences, with statistics of every row.
 //!
 //! [`Attention::forward`] chooses between two forms that give the same numbers:
-//! - [`fused`]: on the CPU, blocked over queries and keys, one pass per block, parallel over sequences,
+//! - `fused`: on the CPU, blocked over queries and keys, one pass per block, parallel over sequences,
 //!   heads and query blocks; the (query, key) map never exists;
-//! - [`tensor`]: candle operations on any device and with gradients, blocked over queries; it is also where
+//! - `tensor`: candle operations on any device and with gradients, blocked over queries; it is also where
 //!   the full map comes from when an observer asks for it.
 
 mod fused;
