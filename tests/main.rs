@@ -5,5 +5,6 @@ mod corpus;
 mod demo;
 mod golden;
 mod hub;
+mod scan;
 mod store;
 mod support;

@@ -45,6 +45,13 @@ pub fn available_on_disk(path: &std::path::Path) -> Option<u64> {
 
 /// The largest resident set this process has had, in bytes.
 pub fn peak() -> Option<u64> {
+    // Where there is one, not getrusage, which on Linux also counts the program that started this one.
+    if let Ok(status) = std::fs::read_to_string("/proc/self/status")
+        && let Some(line) = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))
+        && let Some(kilobytes) = line.trim().strip_suffix(" kB")
+    {
+        return kilobytes.parse::<u64>().ok().map(|peak| peak * 1024);
+    }
     #[cfg(unix)]
     {
         use nix::sys::resource::{UsageWho, getrusage};

@@ -289,7 +289,8 @@ fn finished(out: &Path, fingerprint: &Fingerprint) -> Result<RunManifest> {
         return Err(refused(out, message));
     };
     same_run(out, theirs, fingerprint)?;
-    if has_plan(out) || !part_names(out)?.is_empty() {
+    // Even if only the lock is left in it.
+    if out.join(PARTS).is_dir() {
         let lock = lock(out, &out.join(PARTS))?;
         remove_files(out, lock)?;
     }

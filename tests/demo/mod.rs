@@ -1,7 +1,7 @@
 //! The embedded demo: its files fit together, and they are what the program that makes them would make today.
 
 #[path = "../../examples/random_checkpoint/generator.rs"]
-mod generator;
+pub(crate) mod generator;
 #[path = "../../examples/make_demo/tokenizer.rs"]
 mod tokenizer;
 
