@@ -61,7 +61,8 @@ impl Texts {
                 false => Ok(()),
             }
         })?;
-        if tokenized.samples.is_empty() {
+        // A shard may have drawn nothing but empty texts; `merge` wants its tables all the same.
+        if tokenized.samples.is_empty() && request.shard.is_none() {
             return Err(Error::Dataset {
                 path: request.dataset.files.first().cloned().unwrap_or_default(),
                 message: format!(

@@ -97,6 +97,7 @@ fn request(model: &Path, texts: &Path, out: &Path) -> Request {
     let no_hub = || panic!("nothing here is on the Hub");
     Request {
         model: ModelFiles {
+            path: None,
             dir: model.to_path_buf(),
             preprocessing: None,
             name: "tiny".into(),

@@ -119,20 +119,15 @@ fn a_weight_that_is_not_needed() {
     );
 }
 
-/// The embedding of one token: its sample from there on, and no other sample. In the layers after the first the
-/// queries just before it may be lost, too, where one product of weights and values serves them all: a masked
-/// weight is 0, and 0 times NaN is NaN.
+/// The embedding of one token: its sample from there on, and no other sample. What is masked does not count, not
+/// even as 0 times NaN.
 #[test]
 fn an_embedding() {
     compare(
         "model.embed_tokens.weight",
         (VOCAB - 1) * HIDDEN,
-        |after, before| match (after.sample, after.layer) {
-            (1, 0) => assert_eq!(after.sums.non_finite_rows, 40, "{after:?}"),
-            (1, _) => assert!(
-                (40..=140).contains(&after.sums.non_finite_rows),
-                "{after:?}"
-            ),
+        |after, before| match after.sample {
+            1 => assert_eq!(after.sums.non_finite_rows, 40, "{after:?}"),
             _ => assert_eq!(after, before),
         },
     );

@@ -55,12 +55,11 @@ pub(super) fn forward(
     let tasks = tasks(sequences, heads);
     let slopes = attention.alibi_slopes.as_deref();
     // A masked weight is 0, but 0 · NaN is NaN: in the product of a block it would reach queries before it.
-    let is_finite = |values: &Rows| {
-        (0..values.rows)
-            .into_par_iter()
-            .all(|i| cpu::is_finite(values.row(i)))
+    let is_finite = |rows: std::ops::Range<usize>| {
+        let value = value.as_ref();
+        value.is_none_or(|value| rows.into_par_iter().all(|i| cpu::is_finite(value.row(i))))
     };
-    let values_are_finite = value.as_ref().is_none_or(is_finite);
+    let values_are_finite: Vec<bool> = sequences.ranges().map(is_finite).collect();
     {
         let out = Outputs::new(&mut rows, &mut output, tokens, width);
         tasks
@@ -72,7 +71,7 @@ pub(super) fn forward(
                     query: &query,
                     key: &key,
                     value: value.as_ref(),
-                    values_are_finite,
+                    values_are_finite: values_are_finite[task.sequence],
                     task,
                 };
                 block.run(scratch, &out);
@@ -95,6 +94,7 @@ pub(super) fn forward(
 
 /// Query rows `q0..q1` (counted within the sequence) of one head of the sequence at `start..end`.
 struct Task {
+    sequence: usize,
     start: usize,
     end: usize,
     q0: usize,
@@ -104,10 +104,11 @@ struct Task {
 
 fn tasks(sequences: &PackedSequences, heads: usize) -> Vec<Task> {
     let mut tasks = Vec::new();
-    for range in sequences.ranges() {
+    for (sequence, range) in sequences.ranges().enumerate() {
         for head in 0..heads {
             for q0 in (0..range.len()).step_by(Q_BLOCK) {
                 tasks.push(Task {
+                    sequence,
                     start: range.start,
                     end: range.end,
                     q0,
