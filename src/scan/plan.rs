@@ -105,32 +105,35 @@ impl Plan {
         let heads = sizes.num_attention_heads as u64;
 
         let usable = demand.available.map(|bytes| (bytes as f64 * USABLE) as u64);
+        // The tensor form holds blocks of the map (scores, weights, shares, what lies between them, and what the
+        // allocator keeps of the block before: ten were measured), and float32 copies of its inputs.
+        let map = |tokens: u64| match demand.is_fused {
+            true => 0,
+            false => {
+                let block = heads.saturating_mul(tokens).saturating_mul(demand.longest);
+                10 * 4 * block.min(BLOCK_ELEMENTS as u64) + 4 * 4 * tokens * width
+            }
+        };
+        let activations =
+            |tokens: u64| tokens.saturating_mul(per_token).saturating_add(map(tokens));
         let batch_tokens = demand.batch_tokens.unwrap_or_else(|| {
             let room = usable.map_or(u64::MAX, |usable| {
-                usable.saturating_sub(two_layers + BASE_BYTES) / 2 / per_token
+                usable.saturating_sub(two_layers + BASE_BYTES) / 2
             });
-            let preferred = match demand.is_fused {
+            let mut tokens = match demand.is_fused {
                 true => BATCH_TOKENS,
                 false => BATCH_TOKENS_TENSOR,
             };
-            preferred.min(room)
+            while tokens > demand.longest && activations(tokens) > room {
+                tokens /= 2;
+            }
+            tokens
         });
         let batch_tokens = batch_tokens.clamp(demand.longest, demand.tokens.max(demand.longest));
-        // The tensor form holds a handful of blocks of the map, and float32 copies of its inputs.
-        let map = match demand.is_fused {
-            true => 0,
-            false => {
-                let block = (heads
-                    .saturating_mul(batch_tokens)
-                    .saturating_mul(demand.longest))
-                .min(BLOCK_ELEMENTS as u64);
-                6 * 4 * block + 4 * 4 * batch_tokens * width
-            }
-        };
         let mut plan = Self {
             all_layers,
             two_layers,
-            activations: batch_tokens.saturating_mul(per_token).saturating_add(map),
+            activations: activations(batch_tokens),
             // The input of one layer and the output so far, which replaces it batch by batch.
             hidden_states_on_disk: (demand.tokens + batch_tokens) * hidden * 4,
             batch_tokens,

@@ -131,6 +131,19 @@ fn batches_shrink_before_the_scan_is_refused() {
     let plan = Plan::new(&*model, many(available), Memory::Streamed).unwrap();
     println!("{plan}");
     assert!((500..=1500).contains(&plan.batch_tokens), "{plan}");
+    // And where attention needs room for scores.
+    let tensor_form = |batch_tokens, available| Demand {
+        is_fused: false,
+        batch_tokens,
+        ..many(available)
+    };
+    let small = Plan::new(&*model, tensor_form(Some(1024), None), Memory::Streamed).unwrap();
+    let room = small.needed(Executor::Streamed) + small.activations;
+    let enough = Some(room * 100 / 85 + 100);
+    let shrunk = Plan::new(&*model, tensor_form(None, enough), Memory::Auto).unwrap();
+    assert_eq!(shrunk.batch_tokens, 1024);
+    let all = Plan::new(&*model, tensor_form(None, None), Memory::Auto).unwrap();
+    assert_eq!(all.batch_tokens, 8192);
     // The longest sample has to go through, whatever the room.
     let longest = Demand {
         longest: 3000,
