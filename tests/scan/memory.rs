@@ -74,7 +74,7 @@ fn peaks(sizes: [usize; 5], samples: u64, name: &str, dtype: DType) -> ([u64; 2]
 fn deep_models() {
     let ([resident, streamed], plan) = peaks([12, 384, 4, 1024, 64], 1, "f32", DType::F32);
     // One of them has the weights in memory, the other has not.
-    let saved = (plan.all_layers - plan.two_layers) / 4 * 3;
+    let saved = (plan.all_layers - plan.two_layers) / 2;
     assert!(resident - streamed >= saved);
 }
 

@@ -9,6 +9,7 @@ mod golden;
 #[cfg(unix)]
 mod kill;
 mod long;
+#[cfg(unix)]
 mod memory;
 mod non_finite;
 mod plan;
