@@ -25,8 +25,8 @@ use crate::{
     metrics::RowStatistics,
 };
 
-/// Query rows and keys of a block: the scores (128 KiB) stay in the second-level cache.
-const Q_BLOCK: usize = 64;
+/// Query rows and keys of a block: the scores (256 KiB) stay in the second-level cache.
+const Q_BLOCK: usize = 128;
 const KV_BLOCK: usize = 512;
 
 pub(super) fn forward(
