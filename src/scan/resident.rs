@@ -1,5 +1,7 @@
 //! All layers in memory, batch after batch: for models that fit.
 
+use std::{sync::mpsc, thread};
+
 use super::engine::Work;
 use crate::{Result, models::DecoderLayer, store::Parts};
 
@@ -17,33 +19,52 @@ pub fn pending(work: &Work, parts: &Parts) -> u64 {
     (tokens * work.layers()) as u64
 }
 
-/// Runs every batch that is not on disk yet; its rows leave as it ends.
+/// Runs every batch that is not on disk yet; its rows leave as it ends. The first batch passes each layer as
+/// soon as it is there, while the next ones are read.
 pub fn run(work: &Work, parts: &mut Parts) -> Result<()> {
     let pending: Vec<usize> = pending_batches(work, parts).collect();
     if pending.is_empty() {
         return Ok(());
     }
-    let mut layers: Vec<Box<dyn DecoderLayer>> = Vec::with_capacity(work.layers());
-    for layer_idx in 0..work.layers() {
-        work.check_stop()?;
-        layers.push(work.load_layer(layer_idx)?);
-    }
-    for batch in pending {
-        let mut batch = work.batch(batch);
-        let mut hidden_states = work.model.embed(work.weights, &batch.input_ids)?;
-        let mut rows = Vec::new();
-        for layer in &layers {
-            work.check_stop()?;
-            let next = work
-                .clock
-                .compute(|| layer.forward(&hidden_states, &batch.sequences, &mut batch.observer))?;
-            rows.push(batch.observer.take());
-            work.passed(batch.sequences.tokens());
-            if let Some(next) = next {
-                hidden_states = next;
+    let (send, receive) = mpsc::channel();
+    thread::scope(|scope| {
+        // Dropped with this closure, however it ends: that tells the thread to stop.
+        let receive = receive;
+        scope.spawn(move || {
+            for layer_idx in 0..work.layers() {
+                // Nobody receives any more once the scan has failed or was stopped.
+                if send.send(work.load_layer(layer_idx)).is_err() {
+                    break;
+                }
             }
+        });
+        let mut layers: Vec<Box<dyn DecoderLayer>> = Vec::with_capacity(work.layers());
+        for &batch in &pending {
+            let mut batch = work.batch(batch);
+            let mut hidden_states = work.model.embed(work.weights, &batch.input_ids)?;
+            let mut rows = Vec::new();
+            for layer_idx in 0..work.layers() {
+                work.check_stop()?;
+                if layers.len() == layer_idx
+                    && let Ok(layer) = receive.recv()
+                {
+                    layers.push(layer?);
+                }
+                // Absent only if the reading thread has panicked, which ends the scope.
+                let Some(layer) = layers.get(layer_idx) else {
+                    return Ok(());
+                };
+                let next = work.clock.compute(|| {
+                    layer.forward(&hidden_states, &batch.sequences, &mut batch.observer)
+                })?;
+                rows.push(batch.observer.take());
+                work.passed(batch.sequences.tokens());
+                if let Some(next) = next {
+                    hidden_states = next;
+                }
+            }
+            work.record(parts, batch.index, &rows.concat())?;
         }
-        work.record(parts, batch.index, &rows.concat())?;
-    }
-    Ok(())
+        Ok(())
+    })
 }
