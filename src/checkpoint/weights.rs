@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{Read, Seek, SeekFrom},
+    path::Path,
 };
 
 use candle_core::{DType, Device, Tensor};
@@ -38,7 +39,7 @@ impl Weights<'_> {
     pub fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let entry = self.entry(name, shape)?;
         let mut data = vec![0f32; shape.iter().product()];
-        self.read(name, entry, 0, &mut data)?;
+        self.read(name, entry, &mut data)?;
         self.place(data, shape)
     }
 
@@ -48,7 +49,7 @@ impl Weights<'_> {
         let mut data = vec![0f32; names.len() * rows * columns];
         for (name, part) in names.iter().zip(data.chunks_mut((rows * columns).max(1))) {
             let entry = self.entry(name, &[rows, columns])?;
-            self.read(name, entry, 0, part)?;
+            self.read(name, entry, part)?;
         }
         self.place(data, &[names.len() * rows, columns])
     }
@@ -70,14 +71,21 @@ impl Weights<'_> {
             }
             wanted.entry(index).or_default().push(i);
         }
+        let path = &self.checkpoint.files[entry.file];
+        let row_bytes = columns * entry.dtype.bitsize() / 8;
+        let read = |row: u32, file: &mut File, bytes: &mut [u8], out: &mut [f32]| {
+            file.seek(SeekFrom::Start(
+                entry.offset + u64::from(row) * row_bytes as u64,
+            ))?;
+            file.read_exact(bytes)?;
+            convert(entry.dtype, bytes, out)
+        };
+        let mut file = File::open(path).map_err(Error::io(path))?;
+        let mut bytes = vec![0u8; row_bytes];
         for (index, places) in wanted {
             let first = places[0] * columns;
-            self.read(
-                name,
-                entry,
-                index as usize * columns,
-                &mut data[first..first + columns],
-            )?;
+            let out = &mut data[first..first + columns];
+            read(index, &mut file, &mut bytes, out).map_err(|e| unreadable(path, name, e))?;
             for &place in &places[1..] {
                 data.copy_within(first..first + columns, place * columns);
             }
@@ -103,29 +111,33 @@ impl Weights<'_> {
         Ok(entry)
     }
 
-    /// Fills `out` with the tensor's elements from `first` on.
-    fn read(&self, name: &str, entry: &TensorEntry, first: usize, out: &mut [f32]) -> Result<()> {
+    /// Fills `out` with the tensor's elements.
+    fn read(&self, name: &str, entry: &TensorEntry, out: &mut [f32]) -> Result<()> {
         let path = &self.checkpoint.files[entry.file];
         let size = entry.dtype.bitsize() / 8;
         out.par_chunks_mut(BLOCK)
             .enumerate()
             .try_for_each(|(block, out)| {
                 let mut bytes = vec![0u8; out.len() * size];
-                let from = entry.offset + ((first + block * BLOCK) * size) as u64;
+                let from = entry.offset + (block * BLOCK * size) as u64;
                 let mut file = File::open(path)?;
                 file.seek(SeekFrom::Start(from))?;
                 file.read_exact(&mut bytes)?;
                 convert(entry.dtype, &bytes, out)
             })
-            .map_err(|source: std::io::Error| Error::Checkpoint {
-                path: path.clone(),
-                message: format!("tensor `{name}` cannot be read: {source}"),
-            })
+            .map_err(|e| unreadable(path, name, e))
     }
 
     fn place(&self, data: Vec<f32>, shape: &[usize]) -> Result<Tensor> {
         let tensor = Tensor::from_vec(data, shape, &Device::Cpu)?.to_dtype(self.dtype)?;
         Ok(tensor.to_device(&self.device)?)
+    }
+}
+
+fn unreadable(path: &Path, tensor: &str, error: std::io::Error) -> Error {
+    Error::Checkpoint {
+        path: path.to_path_buf(),
+        message: format!("tensor `{tensor}` cannot be read: {error}"),
     }
 }
 
