@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -11,9 +12,11 @@ use tokio::runtime::Handle;
 use super::api::Body;
 use super::listing::RepoFile;
 use super::retry::Failure;
-use super::transfer::STOP_POLL;
 use crate::error::{Error, Result};
 use crate::hex;
+
+/// How soon a waiting thread notices that another one has failed.
+pub(super) const STOP_POLL: Duration = Duration::from_millis(100);
 
 /// A blob that is being written: `blobs/<etag>.incomplete`.
 ///

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 
 use super::api::Api;
 use super::cache::RepoCache;
-use super::download::Partial;
+use super::download::{Partial, STOP_POLL};
 use super::listing::{RepoFile, RepoListing};
 use super::progress::Progress;
 use super::retry::Retries;
@@ -17,9 +17,6 @@ use crate::error::{Error, Result};
 
 /// Files that are downloaded at the same time.
 const PARALLEL_FILES: usize = 4;
-
-/// How soon a waiting thread notices that another one has failed.
-pub(super) const STOP_POLL: Duration = Duration::from_millis(100);
 
 /// The download of several files of one repository.
 pub(super) struct Transfer<'a> {
