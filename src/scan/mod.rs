@@ -129,7 +129,8 @@ pub fn run(request: &Request, watcher: &dyn Watcher) -> Result<Outcome> {
             });
         }
     };
-    let dir = parts_dir(&request.out);
+    // The hidden states of a streamed run are kept among its parts.
+    let dir = Parts::dir(&request.out);
     if parts.resumed() == 0 {
         // Whatever lies there is not of this run.
         HiddenStates::remove_all(&dir)?;
@@ -213,11 +214,6 @@ pub fn run(request: &Request, watcher: &dyn Watcher) -> Result<Outcome> {
     })
 }
 
-/// Where the hidden states of a streamed run are kept: among its parts.
-fn parts_dir(out: &Path) -> PathBuf {
-    out.join("parts")
-}
-
 /// Begins the run in the output directory, or continues it.
 fn open_parts(request: &Request, fingerprint: &Fingerprint, plan: &Plan) -> Result<Resumed> {
     if plan.executor == Executor::Streamed {
@@ -231,7 +227,7 @@ fn open_parts(request: &Request, fingerprint: &Fingerprint, plan: &Plan) -> Resu
 
 fn check_disk(out: &Path, plan: &Plan) -> Result<()> {
     // What an interrupted run has left there is written over.
-    let there = HiddenStates::size_on_disk(&parts_dir(out))?;
+    let there = HiddenStates::size_on_disk(&Parts::dir(out))?;
     match memory::available_on_disk(out) {
         Some(free) if free + there < plan.hidden_states_on_disk => Err(Error::DoesNotFit(format!(
             "{}: the streamed executor keeps {} of hidden states there while it runs, and the disk has {} left: \

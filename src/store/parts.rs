@@ -54,6 +54,12 @@ pub enum Resumed {
 }
 
 impl Parts {
+    /// Where the parts of an unfinished run in `out` are. Others may keep there what such a run needs, and take
+    /// it away again before the parts are removed.
+    pub fn dir(out: &Path) -> PathBuf {
+        out.join(PARTS)
+    }
+
     /// Begins a new run in `out`, which is created where needed and may hold other files, but no other run.
     pub fn create(out: &Path, fingerprint: &Fingerprint) -> Result<Self> {
         let found = run_files(out)?;
@@ -86,7 +92,7 @@ impl Parts {
             );
             return Err(refused(out, message));
         }
-        let dir = out.join(PARTS);
+        let dir = Self::dir(out);
         create_directory(&dir)?;
         let lock = lock(out, &dir)?;
         if has_plan(out) {
@@ -119,7 +125,7 @@ impl Parts {
         if !has_plan(out) {
             return Self::create(out, fingerprint).map(Resumed::Unfinished);
         }
-        let dir = out.join(PARTS);
+        let dir = Self::dir(out);
         let lock = lock(out, &dir)?;
         let mut plan = read_plan(out)?;
         same_run(out, &plan.fingerprint, fingerprint)?;
@@ -290,8 +296,8 @@ fn finished(out: &Path, fingerprint: &Fingerprint) -> Result<RunManifest> {
     };
     same_run(out, theirs, fingerprint)?;
     // Even if only the lock is left in it.
-    if out.join(PARTS).is_dir() {
-        let lock = lock(out, &out.join(PARTS))?;
+    if Parts::dir(out).is_dir() {
+        let lock = lock(out, &Parts::dir(out))?;
         remove_files(out, lock)?;
     }
     Ok(run)
@@ -299,7 +305,7 @@ fn finished(out: &Path, fingerprint: &Fingerprint) -> Result<RunManifest> {
 
 /// Removes what [`Parts`] wrote into `parts/`, and the directory if nothing else is in it.
 fn remove_files(out: &Path, lock: File) -> Result<()> {
-    let dir = out.join(PARTS);
+    let dir = Parts::dir(out);
     // First the plan: without it there is no unfinished run, whatever else a crash leaves here.
     let mut ours = vec![PLAN_JSON.to_owned()];
     ours.extend(part_names(out)?.into_iter().map(|(name, ..)| name));
@@ -343,7 +349,7 @@ fn same_run(out: &Path, theirs: &Fingerprint, ours: &Fingerprint) -> Result<()> 
 }
 
 fn read_plan(out: &Path) -> Result<Plan> {
-    let path = out.join(PARTS).join(PLAN_JSON);
+    let path = Parts::dir(out).join(PLAN_JSON);
     let text = fs::read_to_string(&path).map_err(Error::io(&path))?;
     serde_json::from_str(&text).map_err(|error| {
         refused(
@@ -356,12 +362,12 @@ fn read_plan(out: &Path) -> Result<Plan> {
 }
 
 fn has_plan(out: &Path) -> bool {
-    out.join(PARTS).join(PLAN_JSON).exists()
+    Parts::dir(out).join(PLAN_JSON).exists()
 }
 
 /// Names, batches and layers of the parts in `out`, in order.
 fn part_names(out: &Path) -> Result<Vec<(String, usize, Range<i32>)>> {
-    let mut parts: Vec<_> = file_names(&out.join(PARTS))?
+    let mut parts: Vec<_> = file_names(&Parts::dir(out))?
         .into_iter()
         .filter_map(|name| {
             let (batch, layers) = part_file::parse_file_name(&name)?;
