@@ -8,7 +8,7 @@ use super::{scan::scan, summary, terminal};
 use crate::{
     Error,
     corpus::SampleSize,
-    demo, models,
+    demo,
     scan::{Request, device, plan::Memory, sources},
 };
 
@@ -45,7 +45,6 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
             sources::dataset(&files.corpus.display().to_string(), None, None, &no_hub)?;
         dataset.record.name = "demo".into();
         dataset.record.files = vec!["datasets/demo.jsonl (embedded)".into()];
-        let layers = models::open(dir)?.sizes().num_hidden_layers;
         let request = Request {
             model,
             dataset,
@@ -62,7 +61,7 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
             resume: true,
             shard: None,
         };
-        match scan(&request, quiet, layers) {
+        match scan(&request, quiet) {
             Ok(outcome) => outcomes.push(outcome),
             Err(Error::Interrupted { .. }) => {
                 terminal::say("interrupted; run the command again");

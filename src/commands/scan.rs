@@ -8,7 +8,6 @@ use super::{summary, terminal};
 use crate::{
     Error,
     corpus::{SampleSize, Shard},
-    models,
     scan::{self, Outcome, Request, device, plan::Memory, sources},
 };
 
@@ -112,7 +111,6 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
     )?;
     // Not before: a download that is interrupted ends at once, and the next one continues it.
     terminal::catch_signals();
-    let layers = models::open(&model.dir)?.sizes().num_hidden_layers;
     let request = Request {
         model,
         dataset,
@@ -128,7 +126,7 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
         resume: args.resume,
         shard: args.shard,
     };
-    let outcome = scan(&request, quiet, layers)?;
+    let outcome = scan(&request, quiet)?;
     let text = match args.json {
         true => format!("{}\n", summary::to_json(&outcome.run, &outcome.heads)),
         false => summary::to_text(&outcome.run, &outcome.heads),
@@ -138,8 +136,8 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
 }
 
 /// Runs one scan with progress on stderr, and says there what came of it.
-pub fn scan(request: &Request, quiet: bool, layers: usize) -> Result<Outcome, Error> {
-    let progress = terminal::ScanProgress::new(quiet, layers);
+pub fn scan(request: &Request, quiet: bool) -> Result<Outcome, Error> {
+    let progress = terminal::ScanProgress::new(quiet);
     let outcome = scan::run(request, &progress);
     progress.finish();
     let outcome = outcome?;

@@ -123,7 +123,6 @@ pub fn catch_signals() {
 pub struct ScanProgress {
     quiet: bool,
     bar: ProgressBar,
-    layers: u64,
     token_layers: AtomicU64,
     lines: Mutex<Lines>,
 }
@@ -133,11 +132,12 @@ struct Lines {
     last: Instant,
     done_before: u64,
     total: u64,
+    layers: u64,
 }
 
 impl ScanProgress {
-    /// Progress of a scan through a model of `layers` layers.
-    pub fn new(quiet: bool, layers: usize) -> Self {
+    /// Progress of a scan that has not been planned yet.
+    pub fn new(quiet: bool) -> Self {
         let target = if quiet {
             ProgressDrawTarget::hidden()
         } else {
@@ -147,13 +147,13 @@ impl ScanProgress {
         Self {
             quiet,
             bar: ProgressBar::with_draw_target(None, target),
-            layers: layers.max(1) as u64,
             token_layers: AtomicU64::new(0),
             lines: Mutex::new(Lines {
                 start: now,
                 last: now,
                 done_before: 0,
                 total: 0,
+                layers: 1,
             }),
         }
     }
@@ -180,7 +180,7 @@ impl ScanProgress {
         tracing::info!(
             "{:.1} % done, {:.0} tokens/s, {} left",
             100.0 * done as f64 / lines.total.max(1) as f64,
-            rate / self.layers as f64,
+            rate / lines.layers as f64,
             HumanDuration(Duration::from_secs_f64(left.min(1e9)))
         );
     }
@@ -217,9 +217,10 @@ impl Watcher for ScanProgress {
                 last: now,
                 done_before: done,
                 total: token_layers,
+                layers: plan.layers,
             };
         }
-        let layers = self.layers as f64;
+        let layers = plan.layers as f64;
         let style = ProgressStyle::with_template(
             "{elapsed_precise} {wide_bar} {percent:>3} %  {rate}  {eta} left",
         )

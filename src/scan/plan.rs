@@ -57,6 +57,8 @@ fn kept(two_layers: u64) -> u64 {
 /// The estimate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
+    /// Layers of the model.
+    pub layers: u64,
     /// Bytes of all layers, as they are computed with.
     pub all_layers: u64,
     /// Bytes of the two layers that the streamed executor holds.
@@ -137,6 +139,7 @@ impl Plan {
         });
         let batch_tokens = batch_tokens.clamp(demand.longest, demand.tokens.max(demand.longest));
         let mut plan = Self {
+            layers,
             all_layers,
             two_layers,
             activations: activations(batch_tokens),
