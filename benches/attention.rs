@@ -4,7 +4,7 @@
 
 use attnscope::layers::{
     PackedSequences, alibi,
-    attention::{Attention, AttentionFunction, Wanted},
+    attention::{Attention, AttentionFunction, States, Wanted},
 };
 use candle_core::{Device, Tensor};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -52,7 +52,15 @@ fn attention(criterion: &mut Criterion) {
                 group.bench_function(BenchmarkId::new(form, name), |bencher| {
                     bencher.iter(|| {
                         attention
-                            .forward(query, &key, Some(&value), &sequences, wanted)
+                            .forward(
+                                States {
+                                    query,
+                                    key: &key,
+                                    value: Some(&value),
+                                },
+                                &sequences,
+                                wanted,
+                            )
                             .expect("attention")
                     })
                 });

@@ -88,7 +88,7 @@
 //! # Attention with statistics
 //!
 //! ```
-//! use attnscope::layers::{PackedSequences, attention::{Attention, AttentionFunction, Wanted}};
+//! use attnscope::layers::{PackedSequences, attention::{Attention, AttentionFunction, States, Wanted}};
 //! use candle_core::{Device, Tensor};
 //!
 //! # fn main() -> candle_core::Result<()> {
@@ -103,7 +103,8 @@
 //!     causal: true,
 //! };
 //! let wanted = Wanted { rows: true, ..Wanted::default() };
-//! let rows = attention.forward(&states()?, &states()?, None, &sequences, wanted)?.rows.unwrap_or_default();
+//! let states = States { query: &states()?, key: &states()?, value: None };
+//! let rows = attention.forward(states, &sequences, wanted)?.rows.unwrap_or_default();
 //! assert_eq!(rows.max[0], 1.0); // the first query sees only itself
 //! # Ok(())
 //! # }

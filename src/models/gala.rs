@@ -22,7 +22,7 @@ use crate::{
     checkpoint::{TensorSpec, Weights},
     layers::{
         Linear, PackedSequences, RmsNorm, SwiGlu, alibi,
-        attention::{Attention, AttentionFunction, Wanted},
+        attention::{Attention, AttentionFunction, States, Wanted},
     },
     observe::{AttentionObserver, LayerAttention},
 };
@@ -394,13 +394,12 @@ impl DecoderLayer for Layer {
             rows: true,
             attn_weights: observer.wants_attn_weights(self.layer_idx),
         };
-        let result = self.attention.forward(
-            &query_states,
-            &key_states,
-            value_states.as_ref(),
-            sequences,
-            wanted,
-        )?;
+        let states = States {
+            query: &query_states,
+            key: &key_states,
+            value: value_states.as_ref(),
+        };
+        let result = self.attention.forward(states, sequences, wanted)?;
         let Some(rows) = &result.rows else {
             bail!("attention gave no statistics")
         };

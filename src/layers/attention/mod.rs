@@ -46,6 +46,28 @@ pub struct Attention {
     pub causal: bool,
 }
 
+/// What attention works on: (tokens, num_heads · head_dim) each, rows contiguous (views into a fused
+/// projection are fine).
+#[derive(Debug, Clone, Copy)]
+pub struct States<'a> {
+    /// Queries.
+    pub query: &'a Tensor,
+    /// Keys.
+    pub key: &'a Tensor,
+    /// Values; needed only for `attn_output`.
+    pub value: Option<&'a Tensor>,
+}
+
+impl<'a> States<'a> {
+    /// Those that are there, by name.
+    fn named(self) -> impl Iterator<Item = (&'static str, &'a Tensor)> {
+        let value = self.value.map(|value| ("value", value));
+        [("query", self.query), ("key", self.key)]
+            .into_iter()
+            .chain(value)
+    }
+}
+
 /// What a forward pass of [`Attention`] should give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Wanted {
@@ -70,70 +92,34 @@ pub struct AttentionResult {
 }
 
 impl Attention {
-    /// Attention within each sequence.
-    ///
-    /// `query_states`, `key_states`, `value_states`: (tokens, num_heads · head_dim), rows contiguous (views
-    /// into a fused projection are fine). Values are needed only for `attn_output`. Scores, weights and
-    /// statistics are float32 whatever the type of the inputs.
+    /// Attention within each sequence. Scores, weights and statistics are float32 whatever the type of the
+    /// states.
     pub fn forward(
         &self,
-        query_states: &Tensor,
-        key_states: &Tensor,
-        value_states: Option<&Tensor>,
+        states: States,
         sequences: &PackedSequences,
         wanted: Wanted,
     ) -> Result<AttentionResult> {
-        self.check(query_states, key_states, value_states, sequences, wanted)?;
-        let fusable = [Some(query_states), Some(key_states), value_states]
-            .into_iter()
-            .flatten()
-            .all(cpu::is_fusable);
+        self.check(states, sequences, wanted)?;
+        let fusable = states.named().all(|(_, states)| cpu::is_fusable(states));
         if fusable && !wanted.attn_weights {
-            fused::forward(
-                self,
-                query_states,
-                key_states,
-                value_states,
-                sequences,
-                wanted,
-            )
+            fused::forward(self, states, sequences, wanted)
         } else {
-            tensor::forward(
-                self,
-                query_states,
-                key_states,
-                value_states,
-                sequences,
-                wanted,
-            )
+            tensor::forward(self, states, sequences, wanted)
         }
     }
 
-    fn check(
-        &self,
-        query_states: &Tensor,
-        key_states: &Tensor,
-        value_states: Option<&Tensor>,
-        sequences: &PackedSequences,
-        wanted: Wanted,
-    ) -> Result<()> {
+    fn check(&self, states: States, sequences: &PackedSequences, wanted: Wanted) -> Result<()> {
         let expected = (sequences.tokens(), self.num_heads * self.head_dim);
-        let named = [
-            ("query", Some(query_states)),
-            ("key", Some(key_states)),
-            ("value", value_states),
-        ];
-        for (name, states) in named {
-            if let Some(states) = states
-                && states.dims2()? != expected
-            {
+        for (name, states) in states.named() {
+            if states.dims2()? != expected {
                 bail!(
                     "{name}_states: expected shape {expected:?}, found {:?}",
                     states.dims()
                 )
             }
         }
-        if wanted.attn_output && value_states.is_none() {
+        if wanted.attn_output && states.value.is_none() {
             bail!("the attention output needs value_states")
         }
         if let Some(slopes) = &self.alibi_slopes

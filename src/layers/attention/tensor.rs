@@ -9,7 +9,7 @@
 use candle_core::{D, DType, Device, IndexOp, Result, Tensor};
 use candle_transformers::utils::build_causal_mask;
 
-use super::{Attention, AttentionFunction, AttentionResult, Wanted};
+use super::{Attention, AttentionFunction, AttentionResult, States, Wanted};
 use crate::{
     layers::PackedSequences,
     metrics::{NO_WEIGHT, RowStatistics},
@@ -20,9 +20,7 @@ pub const BLOCK_ELEMENTS: usize = 1 << 26;
 
 pub(super) fn forward(
     attention: &Attention,
-    query_states: &Tensor,
-    key_states: &Tensor,
-    value_states: Option<&Tensor>,
+    states: States,
     sequences: &PackedSequences,
     wanted: Wanted,
 ) -> Result<AttentionResult> {
@@ -30,7 +28,8 @@ pub(super) fn forward(
     let mut rows = wanted.rows.then(|| RowStatistics::zeros(heads * tokens));
     let mut outputs = Vec::new();
     let mut maps = Vec::new();
-    let tracked = query_states.track_op() || key_states.track_op();
+    let value_states = states.value.filter(|_| wanted.attn_output);
+    let tracked = states.query.track_op() || states.key.track_op();
     for (first, count, length) in sequences.equal_length_runs() {
         // (sequences, heads, length, head_dim)
         let split = |states: &Tensor| -> Result<Tensor> {
@@ -40,9 +39,9 @@ pub(super) fn forward(
                 .transpose(1, 2)?
                 .contiguous()
         };
-        let query = (split(query_states)?.to_dtype(DType::F32)? * attention.scale)?;
-        let key = split(key_states)?.to_dtype(DType::F32)?.t()?;
-        let value = match value_states.filter(|_| wanted.attn_output) {
+        let query = (split(states.query)?.to_dtype(DType::F32)? * attention.scale)?;
+        let key = split(states.key)?.to_dtype(DType::F32)?.t()?;
+        let value = match value_states {
             Some(states) => Some((split(states)?.to_dtype(DType::F32)?, states.dtype())),
             None => None,
         };
@@ -90,7 +89,7 @@ pub(super) fn forward(
             }
         }
     }
-    let attn_output = match value_states.filter(|_| wanted.attn_output) {
+    let attn_output = match value_states {
         Some(states) if outputs.is_empty() => Some(states.clone()),
         Some(_) => Some(Tensor::cat(&outputs, 0)?),
         None => None,

@@ -95,6 +95,10 @@ fn largest(a: &[f32], b: &[f32], scale: impl Fn(usize) -> f32) -> f64 {
         .fold(0.0, |m: f64, d| if d > m || d.is_nan() { d } else { m })
 }
 
+fn states<'a>(query: &'a Tensor, key: &'a Tensor, value: Option<&'a Tensor>) -> States<'a> {
+    States { query, key, value }
+}
+
 const ALL: Wanted = Wanted {
     attn_output: true,
     rows: true,
@@ -163,9 +167,9 @@ fn fused_equals_tensor_form_and_float64() {
             continue;
         }
         let fused = attention
-            .forward(&q, &k, Some(&v), &sequences, NO_MAP)
+            .forward(states(&q, &k, Some(&v)), &sequences, NO_MAP)
             .unwrap();
-        let dense = tensor::forward(&attention, &q, &k, Some(&v), &sequences, ALL).unwrap();
+        let dense = tensor::forward(&attention, states(&q, &k, Some(&v)), &sequences, ALL).unwrap();
         let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let (rows, dense_rows) = (fused.rows.unwrap(), dense.rows.unwrap());
         let output = flat(&fused.attn_output.unwrap());
@@ -278,8 +282,8 @@ fn nan_inputs_are_seen_in_every_row_that_reads_them() {
         let k = Tensor::from_vec(keys, (50, 8), &Device::Cpu).unwrap();
         for form in ["fused", "tensor"] {
             let result = match form {
-                "fused" => fused::forward(&attention, &q, &k, Some(&q), &sequences, NO_MAP),
-                _ => tensor::forward(&attention, &q, &k, Some(&q), &sequences, NO_MAP),
+                "fused" => fused::forward(&attention, states(&q, &k, Some(&q)), &sequences, NO_MAP),
+                _ => tensor::forward(&attention, states(&q, &k, Some(&q)), &sequences, NO_MAP),
             };
             let rows = result.unwrap().rows.unwrap();
             for at in 0..100 {
@@ -315,7 +319,7 @@ fn nan_values_reach_only_queries_that_see_them() {
         values[600 * 4] = f32::NAN;
         let poisoned = Tensor::from_vec(values, (700, 4), &Device::Cpu).unwrap();
         let output = |value: &Tensor| -> Vec<Vec<f32>> {
-            let result = attention.forward(&ones, &ones, Some(value), &sequences, NO_MAP);
+            let result = attention.forward(states(&ones, &ones, Some(value)), &sequences, NO_MAP);
             result.unwrap().attn_output.unwrap().to_vec2().unwrap()
         };
         let (clean, found) = (output(&finite), output(&poisoned));
@@ -338,9 +342,9 @@ fn rows_without_weight_are_finite_and_alike_in_both_forms() {
         causal: true,
     };
     let sequences = PackedSequences::from_lengths(&[20]);
-    let states = Tensor::randn(0f32, 1f32, (20, 4), &Device::Cpu).unwrap();
-    let fused = fused::forward(&attention, &states, &states, None, &sequences, ROWS).unwrap();
-    let tensor = tensor::forward(&attention, &states, &states, None, &sequences, ROWS).unwrap();
+    let same = Tensor::randn(0f32, 1f32, (20, 4), &Device::Cpu).unwrap();
+    let fused = fused::forward(&attention, states(&same, &same, None), &sequences, ROWS).unwrap();
+    let tensor = tensor::forward(&attention, states(&same, &same, None), &sequences, ROWS).unwrap();
     for rows in [fused.rows.unwrap(), tensor.rows.unwrap()] {
         for i in 0..20 {
             assert!(
@@ -354,16 +358,16 @@ fn rows_without_weight_are_finite_and_alike_in_both_forms() {
 
 #[test]
 fn gradients_flow_through_the_tensor_form() {
-    let (attention, lengths, states) = case(7);
+    let (attention, lengths, tensors) = case(7);
     let sequences = PackedSequences::from_lengths(&lengths);
-    let vars = states.map(|t| candle_core::Var::from_tensor(&t).unwrap());
+    let vars = tensors.map(|t| candle_core::Var::from_tensor(&t).unwrap());
     let [q, k, v] = &vars;
     let wanted = Wanted {
         attn_output: true,
         ..Wanted::default()
     };
     let output = attention
-        .forward(q, k, Some(v.as_tensor()), &sequences, wanted)
+        .forward(states(q, k, Some(v.as_tensor())), &sequences, wanted)
         .unwrap()
         .attn_output
         .unwrap();
@@ -389,9 +393,7 @@ fn wrong_shapes_are_refused() {
     let sequences = PackedSequences::from_lengths(&lengths);
     let short = k.narrow(0, 0, 1).unwrap();
     let error = attention.forward(
-        &q,
-        &short,
-        None,
+        states(&q, &short, None),
         &sequences,
         Wanted {
             rows: true,
@@ -404,6 +406,6 @@ fn wrong_shapes_are_refused() {
             .to_string()
             .contains("key_states: expected shape")
     );
-    let error = attention.forward(&q, &k, None, &sequences, ALL);
+    let error = attention.forward(states(&q, &k, None), &sequences, ALL);
     assert!(error.unwrap_err().to_string().contains("value_states"));
 }

@@ -16,7 +16,7 @@ use product::{Matrix, multiply};
 use rayon::prelude::*;
 use running::Running;
 
-use super::{Attention, AttentionFunction, AttentionResult, Wanted};
+use super::{Attention, AttentionFunction, AttentionResult, States, Wanted};
 use crate::{
     layers::{
         PackedSequences,
@@ -31,15 +31,13 @@ const KV_BLOCK: usize = 512;
 
 pub(super) fn forward(
     attention: &Attention,
-    query_states: &Tensor,
-    key_states: &Tensor,
-    value_states: Option<&Tensor>,
+    states: States,
     sequences: &PackedSequences,
     wanted: Wanted,
 ) -> Result<AttentionResult> {
-    let value_states = value_states.filter(|_| wanted.attn_output);
-    let (query_storage, query_layout) = query_states.storage_and_layout();
-    let (key_storage, key_layout) = key_states.storage_and_layout();
+    let value_states = states.value.filter(|_| wanted.attn_output);
+    let (query_storage, query_layout) = states.query.storage_and_layout();
+    let (key_storage, key_layout) = states.key.storage_and_layout();
     let value_storage = value_states.map(Tensor::storage_and_layout);
     let query = Rows::new(cpu::cpu_storage(&query_storage)?, query_layout)?;
     let key = Rows::new(cpu::cpu_storage(&key_storage)?, key_layout)?;
@@ -81,7 +79,7 @@ pub(super) fn forward(
         Some(_) => Some(Tensor::from_vec(
             output,
             (tokens, width),
-            query_states.device(),
+            states.query.device(),
         )?),
         None => None,
     };
