@@ -119,6 +119,15 @@ pub enum Error {
         message: String,
     },
 
+    /// A public bucket has no such object, or does not let us see it.
+    #[error("{url}: {message}")]
+    NotInBucket {
+        /// The object or the prefix, as `gs://bucket/key`.
+        url: String,
+        /// What is wrong, and what to do.
+        message: String,
+    },
+
     /// The network failed, after all retries.
     #[error("{what}: {message}")]
     Network {
@@ -199,7 +208,8 @@ impl Error {
             | Error::Tokenizer { .. }
             | Error::Dataset { .. }
             | Error::MissingColumn { .. }
-            | Error::NotOnHub { .. } => 3,
+            | Error::NotOnHub { .. }
+            | Error::NotInBucket { .. } => 3,
             Error::Network { .. } | Error::Offline { .. } | Error::Checksum { .. } => 4,
             Error::DoesNotFit(_) => 5,
             Error::Tensor(error) if is_out_of_memory(error) => 5,
@@ -209,9 +219,16 @@ impl Error {
     }
 
     /// For `map_err`: an input or output error at `path`.
+    ///
+    /// An error of this type that travelled inside the `std::io::Error`, as those of a
+    /// [`SpoolReader`](crate::hub::bucket::SpoolReader) do, comes out as itself: its exit code survives every
+    /// reader that is put around.
     pub fn io(path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Error {
         let path = path.as_ref().to_path_buf();
-        move |source| Error::Io { path, source }
+        move |source| match source.downcast::<Error>() {
+            Ok(own) => own,
+            Err(source) => Error::Io { path, source },
+        }
     }
 }
 

@@ -17,7 +17,7 @@
 //! | [`allocator`] | the allocator of the programs |
 //! | [`commands`] | the command line: one file per subcommand |
 //! | [`manifest`] | known models and datasets, and what an argument stands for |
-//! | [`hub`] | downloads from the Hugging Face Hub: cache, resume, checksum, offline |
+//! | [`hub`] | downloads from the Hugging Face Hub (cache, resume, checksum, offline) and from public buckets |
 //! | [`checkpoint`] | weights on disk, read lazily |
 //! | [`corpus`] | rows of parquet, jsonl or txt files, sampled, tokenised, put into batches |
 //! | [`layers`] | what a model is made of; attention with row statistics |

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::listing::{Place, RepoFile, RepoKind, is_commit, is_safe_path, is_sha256};
 use super::refusal::{Asker, cause, transport};
-use super::retry::{Failure, Retries, RetryPolicy};
+use super::retry::{Failure, OR_OFFLINE, Retries, RetryPolicy};
 use super::settings::HubSettings;
 use crate::error::{Error, Result};
 
@@ -196,7 +196,8 @@ impl Api {
         mut attempt: impl AsyncFnMut() -> Result<T, Failure>,
     ) -> Result<T> {
         let what = place.to_string();
-        let mut retries = Retries::new(&self.retry, &what, self.contact.load(Ordering::Relaxed));
+        let contact = self.contact.load(Ordering::Relaxed);
+        let mut retries = Retries::new(&self.retry, &what, contact, OR_OFFLINE);
         loop {
             match attempt().await {
                 Ok(value) => {

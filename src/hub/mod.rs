@@ -36,6 +36,7 @@
 //! object id for any other.
 
 mod api;
+pub mod bucket;
 mod cache;
 mod download;
 mod listing;

@@ -205,14 +205,14 @@ pub(super) fn cause(error: &reqwest::Error) -> String {
 }
 
 /// A server's message as one short line that cannot play with the terminal.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     let line = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     let line: String = line.take(MAX_SERVER_MESSAGE).collect();
     line.trim().to_owned()
 }
 
 /// The seconds of a `Retry-After`. The other form, a date, is not used by the Hub and gives `None`.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok();
     seconds.map(Duration::from_secs)
 }

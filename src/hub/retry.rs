@@ -49,6 +49,10 @@ impl RetryPolicy {
     }
 }
 
+/// The remedy of a download that a cache may stand in for.
+pub(super) const OR_OFFLINE: &str =
+    "check the connection, or use what the cache holds with --offline";
+
 /// Why an attempt failed.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -84,6 +88,8 @@ impl From<Error> for Failure {
 pub(super) struct Retries<'a> {
     policy: &'a RetryPolicy,
     what: &'a str,
+    /// What a person can do once all attempts have failed.
+    remedy: &'static str,
     failed: u32,
     /// Whether the server is known to be there.
     contact: bool,
@@ -92,10 +98,16 @@ pub(super) struct Retries<'a> {
 impl<'a> Retries<'a> {
     /// `what` is named in messages: the repository, and the file if there is one. `contact` says whether the
     /// server has answered before.
-    pub(super) fn new(policy: &'a RetryPolicy, what: &'a str, contact: bool) -> Self {
+    pub(super) fn new(
+        policy: &'a RetryPolicy,
+        what: &'a str,
+        contact: bool,
+        remedy: &'static str,
+    ) -> Self {
         Retries {
             policy,
             what,
+            remedy,
             failed: 0,
             contact,
         }
@@ -126,8 +138,8 @@ impl<'a> Retries<'a> {
             return Err(Error::Network {
                 what: self.what.to_owned(),
                 message: format!(
-                    "{message} (gave up after {attempts} attempts in a row); check the connection, or use what the \
-                     cache holds with --offline"
+                    "{message} (gave up after {attempts} attempts in a row); {}",
+                    self.remedy
                 ),
             });
         }
@@ -179,7 +191,7 @@ mod tests {
             base: Duration::ZERO,
             ..RetryPolicy::default()
         };
-        let mut retries = Retries::new(&policy, "model a/b", true);
+        let mut retries = Retries::new(&policy, "model a/b", true, OR_OFFLINE);
         let failure = || Failure::transient("cut");
         assert!(retries.next(failure()).is_ok());
         assert!(retries.next(failure()).is_ok());
@@ -201,7 +213,7 @@ mod tests {
             ..RetryPolicy::default()
         };
         let attempts = |contact: bool, connected: bool| {
-            let mut retries = Retries::new(&policy, "x", contact);
+            let mut retries = Retries::new(&policy, "x", contact, OR_OFFLINE);
             let failure = || Failure::Transient {
                 message: "cut".into(),
                 after: None,
@@ -219,7 +231,7 @@ mod tests {
     #[test]
     fn a_final_failure_is_never_retried() {
         let policy = RetryPolicy::default();
-        let mut retries = Retries::new(&policy, "x", true);
+        let mut retries = Retries::new(&policy, "x", true, OR_OFFLINE);
         assert!(
             retries
                 .next(Failure::Final(Error::Usage("no".into())))

@@ -11,7 +11,7 @@ use super::cache::RepoCache;
 use super::download::{Partial, STOP_POLL};
 use super::listing::{RepoFile, RepoListing};
 use super::progress::Progress;
-use super::retry::Retries;
+use super::retry::{OR_OFFLINE, Retries};
 use super::settings::HubSettings;
 use crate::error::{Error, Result};
 
@@ -114,7 +114,7 @@ impl<'a> Transfer<'a> {
         let mut shown = partial.length();
         progress.resume(shown);
         let mut farthest = partial.length();
-        let mut retries = Retries::new(&self.settings.retry, &what, true);
+        let mut retries = Retries::new(&self.settings.retry, &what, true, OR_OFFLINE);
         while !partial.is_whole() {
             let open = self.api.open(self.listing.pinned(), file, partial.length());
             let attempt = self.runtime.block_on(open).and_then(|body| {
