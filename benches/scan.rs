@@ -25,8 +25,9 @@ use std::{
 
 use attnscope::{
     corpus::SampleSize,
+    machine,
     models::{self, DecoderModel, LayerPart},
-    scan::{self, Progress, Request, Watcher, device, memory, plan::Memory, plan::Plan, sources},
+    scan::{self, Progress, Request, Watcher, device, plan::Memory, plan::Plan, sources},
     store::SampleReader,
 };
 use candle_core::{Device, Tensor};
@@ -109,9 +110,9 @@ fn measure(args: &Args, dir: &Path, dataset: &Path) -> anyhow::Result<()> {
     };
     let model = models::open(dir)?;
     let watcher = Silent(AtomicU64::new(0));
-    let base_memory = memory::peak();
+    let base_memory = machine::peak();
     let outcome = scan::run(&request, &watcher)?;
-    let scan_memory = memory::peak();
+    let scan_memory = machine::peak();
     let lengths = sample_lengths(&request.out)?;
     let batch_tokens = watcher.0.load(Ordering::Relaxed) as usize;
     // After the scan, so that its memory is its own; twice, in case the machine's clock drifts.
@@ -165,8 +166,8 @@ fn measure(args: &Args, dir: &Path, dataset: &Path) -> anyhow::Result<()> {
     if let (Some(base), Some(peak)) = (base_memory, scan_memory) {
         println!(
             "  peak memory              {:>10}  ({} before)",
-            memory::human(peak),
-            memory::human(base)
+            machine::human(peak),
+            machine::human(base)
         );
     }
     Ok(())

@@ -165,8 +165,10 @@ pub enum Error {
     DoesNotFit(String),
 
     /// The run was stopped by a signal; what was done is kept.
-    #[error("interrupted; continue with --resume --out {}", out.display())]
+    #[error("interrupted; continue with {continue_with} --out {}", out.display())]
     Interrupted {
+        /// What makes the command take up what was done.
+        continue_with: &'static str,
         /// The output directory.
         out: PathBuf,
     },

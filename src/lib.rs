@@ -120,6 +120,7 @@ pub mod demo;
 pub mod error;
 pub mod hub;
 pub mod layers;
+pub mod machine;
 pub mod manifest;
 pub mod metrics;
 pub mod models;

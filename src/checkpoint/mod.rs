@@ -3,8 +3,10 @@
 //! A checkpoint directory has Hugging Face's layout: `config.json`, `tokenizer.json`, and the weights in
 //! `model.safetensors` or in shards listed by `model.safetensors.index.json`.
 
+pub mod axlearn;
 mod header;
 mod weights;
+mod writer;
 
 use std::{
     collections::BTreeMap,
@@ -16,6 +18,7 @@ use sha2::{Digest, Sha256};
 pub use header::TensorEntry;
 use safetensors::Dtype;
 pub use weights::Weights;
+pub use writer::{OutputFile, OutputFiles, OutputLayout};
 
 use crate::{Error, Result};
 
@@ -143,6 +146,11 @@ impl Checkpoint {
             }
         }
         Ok(())
+    }
+
+    /// The weight files; [`TensorEntry::file`] counts them.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// Where a tensor is.

@@ -152,7 +152,7 @@ pub fn scan(request: &Request, quiet: bool) -> Result<Outcome, Error> {
             outcome.run.timings.seconds_total.unwrap_or(0.0),
             outcome.run.tokens_per_second.unwrap_or(0.0),
             match outcome.run.peak_memory_bytes {
-                Some(bytes) => format!(", peak memory {}", scan::memory::human(bytes)),
+                Some(bytes) => format!(", peak memory {}", crate::machine::human(bytes)),
                 None => String::new(),
             }
         ),

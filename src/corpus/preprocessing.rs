@@ -1,10 +1,13 @@
 //! What happens to a text before it is tokenised.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-/// The `[text]` section of a model's manifest: how the texts were prepared that the model was trained on.
+use crate::{Error, Result};
+
+/// How the texts were prepared that a model was trained on: the `[text]` section of its manifest, and a file of a
+/// converted checkpoint.
 ///
 /// ```toml
 /// [text]
@@ -43,12 +46,36 @@ struct RawReplacement {
 impl TryFrom<RawReplacement> for Replacement {
     type Error = &'static str;
 
-    fn try_from(raw: RawReplacement) -> Result<Self, Self::Error> {
+    fn try_from(raw: RawReplacement) -> std::result::Result<Self, Self::Error> {
         Self::new(raw.from, raw.to).ok_or("`from` is empty: there is nothing to replace")
     }
 }
 
 impl Preprocessing {
+    /// The file of a checkpoint directory that says how texts are prepared for it, as JSON of this type.
+    pub const FILE_NAME: &str = "text_preprocessing.json";
+
+    /// What the checkpoint directory `dir` says; `None` if it has no such file.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if the file cannot be read or is not understood.
+    pub fn read(dir: &Path) -> Result<Option<Self>> {
+        let path = dir.join(Self::FILE_NAME);
+        let failed = |message: String| Error::Tokenizer {
+            path: path.clone(),
+            message,
+        };
+        match std::fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| {
+                failed(format!(
+                    "does not say how texts are prepared: {error}; copy it here anew from where the checkpoint came from"
+                ))
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(format!("cannot be read: {error}"))),
+        }
+    }
+
     /// The text as the tokenizer is to see it.
     pub fn apply<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut text = Cow::Borrowed(text);

@@ -133,6 +133,7 @@ impl Work<'_> {
         match (self.stop)() {
             true => Err(Error::Interrupted {
                 out: self.out.to_path_buf(),
+                continue_with: "--resume",
             }),
             false => Ok(()),
         }

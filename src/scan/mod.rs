@@ -7,7 +7,6 @@
 pub mod device;
 mod engine;
 mod hidden_states;
-pub mod memory;
 mod observer;
 pub mod plan;
 mod record;
@@ -35,6 +34,7 @@ use crate::{
     Error, Result,
     checkpoint::{Checkpoint, Weights},
     corpus::{BatchLimit, SampleSize, Shard, plan_batches},
+    machine,
     models::{self, DecoderModel},
     store::{
         Fingerprint, HeadRow, Parts, RUN_JSON, Resumed, RunManifest, Timings, heads_file_name,
@@ -201,7 +201,7 @@ pub fn run(request: &Request, watcher: &dyn Watcher) -> Result<Outcome> {
     // Whole tokens of this process's share of the work.
     let scanning = seconds_total - seconds_tokenize;
     run.tokens_per_second = Some(clock.token_layers() as f64 / layers as f64 / scanning.max(1e-9));
-    run.peak_memory_bytes = memory::peak();
+    run.peak_memory_bytes = machine::peak();
     run.fingerprint = Some(fingerprint);
     // Before run.json says that the run is finished: nobody looks for them afterwards.
     HiddenStates::remove_all(&dir)?;
@@ -228,13 +228,13 @@ fn open_parts(request: &Request, fingerprint: &Fingerprint, plan: &Plan) -> Resu
 fn check_disk(out: &Path, plan: &Plan) -> Result<()> {
     // What an interrupted run has left there is written over.
     let there = HiddenStates::size_on_disk(&Parts::dir(out))?;
-    match memory::available_on_disk(out) {
+    match machine::available_on_disk(out) {
         Some(free) if free + there < plan.hidden_states_on_disk => Err(Error::DoesNotFit(format!(
             "{}: the streamed executor keeps {} of hidden states there while it runs, and the disk has {} left: \
              choose another --out, fewer samples, or --memory resident",
             out.display(),
-            memory::human(plan.hidden_states_on_disk),
-            memory::human(free),
+            machine::human(plan.hidden_states_on_disk),
+            machine::human(free),
         ))),
         _ => Ok(()),
     }
@@ -280,7 +280,7 @@ fn make_plan(
             BatchLimit::Samples(samples) => (samples.get() as u64).saturating_mul(longest),
             BatchLimit::Tokens(tokens) => tokens.get() as u64,
         }),
-        available: memory::available(&request.device),
+        available: machine::available(&request.device),
     };
     Plan::new(model, demand, request.memory)
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::memory::human;
+use crate::machine::human;
 use crate::{
     Error, Result,
     layers::attention::BLOCK_ELEMENTS,

@@ -159,7 +159,7 @@ fn check_against_manifest(
 fn is_model_file(listing: &RepoListing) -> impl Fn(&str) -> bool {
     let has_single = listing.files.iter().any(|file| file.path == SINGLE_FILE);
     move |path| match path {
-        "config.json" | "tokenizer.json" => true,
+        "config.json" | "tokenizer.json" | Preprocessing::FILE_NAME => true,
         SINGLE_FILE => true,
         INDEX_FILE => !has_single,
         shard => {

@@ -36,9 +36,14 @@ impl Texts {
         model: &dyn DecoderModel,
         watcher: &dyn Watcher,
     ) -> Result<Self> {
+        // The manifest knows, or else the checkpoint says so itself, or else its architecture tells.
+        let own = || Preprocessing::read(&request.model.dir);
         let preprocessing = match &request.model.preprocessing {
             Some(preprocessing) => preprocessing.clone(),
-            None => manifest::preprocessing_for(model.model_type())?,
+            None => match own()? {
+                Some(preprocessing) => preprocessing,
+                None => manifest::preprocessing_for(model.model_type())?,
+            },
         };
         let tokenizer_file = request.model.dir.join("tokenizer.json");
         let tokenizer = TextTokenizer::from_file(&tokenizer_file, preprocessing.clone())?;
@@ -57,6 +62,7 @@ impl Texts {
             match watcher.is_stopped() {
                 true => Err(Error::Interrupted {
                     out: request.out.clone(),
+                    continue_with: "--resume",
                 }),
                 false => Ok(()),
             }

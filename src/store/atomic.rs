@@ -104,7 +104,7 @@ pub(super) fn is_temporary(name: &str) -> bool {
 }
 
 /// Creates `dir` and its parents, durably.
-pub(super) fn create_directory(dir: &Path) -> Result<()> {
+pub(crate) fn create_directory(dir: &Path) -> Result<()> {
     let missing: Vec<&Path> = dir
         .ancestors()
         .take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.exists())
@@ -124,7 +124,7 @@ fn directory_of(path: &Path) -> &Path {
 }
 
 #[cfg(unix)]
-fn sync_directory(dir: &Path) -> Result<()> {
+pub(crate) fn sync_directory(dir: &Path) -> Result<()> {
     File::open(dir)
         .and_then(|handle| handle.sync_all())
         .map_err(Error::io(dir))
@@ -132,6 +132,6 @@ fn sync_directory(dir: &Path) -> Result<()> {
 
 /// Windows has no handle of a directory to flush; the rename itself is journalled there.
 #[cfg(not(unix))]
-fn sync_directory(_dir: &Path) -> Result<()> {
+pub(crate) fn sync_directory(_dir: &Path) -> Result<()> {
     Ok(())
 }

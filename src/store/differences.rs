@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::Fingerprint;
+
 /// Longer values are cut in messages.
 const SHOWN: usize = 80;
 
@@ -26,6 +28,19 @@ impl fmt::Display for Difference {
             shown(&self.right)
         )
     }
+}
+
+/// In what the fingerprint of earlier work, `theirs`, differs from `ours`; `None` if in nothing.
+pub(crate) fn fingerprints_differ(theirs: &Fingerprint, ours: &Fingerprint) -> Option<String> {
+    if theirs == ours {
+        return None;
+    }
+    let value = |fingerprint: &Fingerprint| -> Value { fingerprint.clone().into_iter().collect() };
+    // Numbers may lose their last bit on the way through a file, so ours takes the same way.
+    let ours = value(ours);
+    let ours = serde_json::from_str(&ours.to_string()).unwrap_or(ours);
+    let differing = differences(&value(theirs), &ours);
+    (!differing.is_empty()).then(|| sentence(&differing))
 }
 
 /// All differing fields, nested ones as `outer.inner`, in alphabetical order.

@@ -45,6 +45,7 @@ mod assemble;
 mod atomic;
 mod differences;
 mod directory;
+mod lock;
 mod manifest;
 mod merge;
 mod part_file;

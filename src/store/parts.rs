@@ -1,7 +1,7 @@
 //! What an unfinished run has done so far, kept so that a crash loses little.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -11,16 +11,15 @@ use serde::{Deserialize, Serialize};
 
 use super::assemble::assemble;
 use super::atomic::{create_directory, remove_leftovers, write_json};
-use super::differences::{differences, sentence};
+use super::differences::fingerprints_differ;
 use super::directory::{PARTS, PLAN_JSON, RUN_JSON, file_names, listing, refused, run_files};
+use super::lock::{LOCK, in_use, lock};
 use super::manifest::{RunManifest, rfc3339};
 use super::reader::TableFile;
 use super::table::{self, damaged};
 use super::{Fingerprint, HeadRow, Provenance, SampleRow, part_file};
 use crate::corpus::Shard;
 use crate::{Error, Result};
-
-const LOCK: &str = ".attnscope-lock";
 
 /// `parts/plan.json`: whose parts these are.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -328,24 +327,15 @@ fn remove_files(out: &Path, lock: File) -> Result<()> {
 
 /// Compares a fingerprint read from a file with this run's.
 fn same_run(out: &Path, theirs: &Fingerprint, ours: &Fingerprint) -> Result<()> {
-    if theirs == ours {
-        return Ok(());
+    match fingerprints_differ(theirs, ours) {
+        None => Ok(()),
+        Some(differences) => Err(refused(
+            out,
+            format!(
+                "holds another run: {differences}; repeat that run's options to resume it, or choose another --out"
+            ),
+        )),
     }
-    let not_json = |error| refused(out, format!("the run's fingerprint is not JSON: {error}"));
-    let theirs = serde_json::to_value(theirs).map_err(not_json)?;
-    // Numbers may lose their last bit on the way through a file, so ours takes the same way.
-    let ours = serde_json::to_string(ours)
-        .and_then(|text| serde_json::from_str(&text))
-        .map_err(not_json)?;
-    let differing = differences(&theirs, &ours);
-    if differing.is_empty() {
-        return Ok(());
-    }
-    let message = format!(
-        "holds another run: {}; repeat that run's options to resume it, or choose another --out",
-        sentence(&differing)
-    );
-    Err(refused(out, message))
 }
 
 fn read_plan(out: &Path) -> Result<Plan> {
@@ -376,34 +366,4 @@ fn part_names(out: &Path) -> Result<Vec<(String, usize, Range<i32>)>> {
         .collect();
     parts.sort_by_key(|(_, batch, layers)| (*batch, layers.start, layers.end));
     Ok(parts)
-}
-
-/// Keeps other processes out of `dir` until the returned file is dropped.
-fn lock(out: &Path, dir: &Path) -> Result<File> {
-    let path = dir.join(LOCK);
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(Error::io(&path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(in_use(out)),
-        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
-            tracing::warn!(
-                "{}: this file system has no locks; let no second process write here",
-                out.display()
-            );
-            Ok(file)
-        }
-        Err(TryLockError::Error(error)) => Err(Error::io(&path)(error)),
-    }
-}
-
-fn in_use(out: &Path) -> Error {
-    refused(
-        out,
-        "another process is writing here; wait for it, or choose another --out",
-    )
 }

@@ -39,7 +39,7 @@ fn request(fixture: &Fixture, out: &str, memory: Memory) -> Request {
 fn run_for(request: &Request, passes: u64) -> Option<Outcome> {
     match scan::run(request, &StopAfter::new(passes)) {
         Ok(outcome) => Some(outcome),
-        Err(Error::Interrupted { out }) => {
+        Err(Error::Interrupted { out, .. }) => {
             assert_eq!(out, request.out);
             None
         }

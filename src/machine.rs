@@ -1,4 +1,4 @@
-//! How much memory there is, and how much was used.
+//! What the machine has: how much memory and disk is free, and how much memory was used.
 
 use candle_core::Device;
 
