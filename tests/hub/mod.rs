@@ -1,9 +1,12 @@
 //! Downloads from a Hub that runs inside the tests.
 
+mod bucket;
+mod bucket_child;
+mod bucket_failures;
 mod child;
 mod download;
 mod failures;
-mod http;
+pub mod http;
 mod offline;
 mod python;
 mod resume;

@@ -1,6 +1,7 @@
 //! What several tests share.
 
 pub mod axlearn;
+pub mod bucket;
 
 use std::path::PathBuf;
 

@@ -219,7 +219,13 @@ impl Client {
         };
         let page = self.store.list_paginated(prefix, options).await;
         let answer = self.read(note);
-        let page = page.map_err(|error| failure(url, error, answer))?;
+        let page = page.map_err(|error| match error {
+            object_store::Error::InvalidPath { source } => Failure::Final(Error::NotInBucket {
+                url: url.to_owned(),
+                message: format!("it lists a name that cannot be used: {source}"),
+            }),
+            error => failure(url, error, answer),
+        })?;
         match page.page_token {
             Some(token) if token.len() > MAX_TOKEN => Err(Failure::Final(Error::Network {
                 what: url.to_owned(),
@@ -244,7 +250,7 @@ fn failure(url: &str, error: object_store::Error, answer: Option<Answer>) -> Fai
     let unusable = || {
         Failure::Final(Error::Network {
             what: url.to_owned(),
-            message: format!("the server's answer cannot be used: {error}"),
+            message: format!("the server's answer cannot be used: {}", innermost(&error)),
         })
     };
     let transport = chain(&error).find_map(|error| error.downcast_ref::<HttpError>());
@@ -255,6 +261,12 @@ fn failure(url: &str, error: object_store::Error, answer: Option<Answer>) -> Fai
         }
         (Some(_), Some(_)) => {
             Failure::transient(format!("the connection failed: {}", innermost(&error)))
+        }
+        (Some(answer), None) if answer.status == StatusCode::PARTIAL_CONTENT => {
+            Failure::transient(format!(
+                "the server sent another part of the file than was asked for: {}",
+                innermost(&error)
+            ))
         }
         (Some(_), None) => unusable(),
         (None, Some(transport)) => {
