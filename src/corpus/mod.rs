@@ -31,6 +31,7 @@ mod parquet_rows;
 mod preprocessing;
 mod rows;
 mod sample;
+pub mod sentencepiece;
 mod tokenize;
 
 pub use batches::{Batch, BatchLimit, plan_batches};
