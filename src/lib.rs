@@ -115,6 +115,7 @@
 pub mod allocator;
 pub mod checkpoint;
 pub mod commands;
+pub mod convert;
 pub mod corpus;
 pub mod demo;
 pub mod error;

@@ -2,11 +2,13 @@
 //!
 //! Data goes to stdout, progress and logs to stderr.
 
+mod convert;
 mod datasets;
 mod demo;
 mod download;
 mod merge;
 mod models;
+mod progress;
 mod scan;
 mod summary;
 mod terminal;
@@ -36,6 +38,7 @@ enum Command {
     Demo(demo::Args),
     Scan(scan::Args),
     Merge(merge::Args),
+    Convert(convert::Args),
     Download(download::Args),
     Models(models::Args),
     Datasets(datasets::Args),
@@ -58,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args, quiet),
         Command::Scan(args) => scan::run(args, quiet),
         Command::Merge(args) => merge::run(args),
+        Command::Convert(args) => convert::run(args, quiet),
         Command::Download(args) => download::run(args, quiet),
         Command::Models(args) => models::run(args),
         Command::Datasets(args) => datasets::run(args),

@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode};
 
 use clap::builder::FalseyValueParser;
 
-use super::{summary, terminal};
+use super::{progress::ScanProgress, summary, terminal};
 use crate::{
     Error,
     corpus::{SampleSize, Shard},
@@ -137,7 +137,7 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
 
 /// Runs one scan with progress on stderr, and says there what came of it.
 pub fn scan(request: &Request, quiet: bool) -> Result<Outcome, Error> {
-    let progress = terminal::ScanProgress::new(quiet);
+    let progress = ScanProgress::new(quiet);
     let outcome = scan::run(request, &progress);
     progress.finish();
     let outcome = outcome?;

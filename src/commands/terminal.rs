@@ -1,26 +1,16 @@
-//! What the commands share of the terminal: logs, progress, signals, output.
+//! What the commands share of the terminal: logs, signals, output.
 
 use std::{
     io::{self, IsTerminal, Write},
     path::PathBuf,
     process::ExitCode,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::atomic::{AtomicBool, Ordering},
 };
-
-use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::{
     Error, Result,
     hub::{Hub, HubSettings, Snapshot},
-    scan::{Progress, Watcher, plan::Plan},
 };
-
-/// How often a line says how far a scan is where no progress bar can be drawn.
-const LINE_EVERY: Duration = Duration::from_secs(30);
 
 /// Logs to stderr; `RUST_LOG` decides if it is set.
 pub fn init_logging(quiet: bool, verbose: u8) {
@@ -105,13 +95,13 @@ pub fn finished(non_finite_rows: u64) -> ExitCode {
 /// Set by the first SIGINT, SIGTERM or SIGHUP.
 static STOPPED: AtomicBool = AtomicBool::new(false);
 
-/// Makes the first SIGINT or SIGTERM end the scan at the next layer; a second one ends the process.
+/// Makes the first SIGINT or SIGTERM end the work as soon as it is at a good place; a second one ends the process.
 pub fn catch_signals() {
     let handler = || {
         if STOPPED.swap(true, Ordering::SeqCst) {
             std::process::exit(75);
         }
-        say("stopping after the layer at hand; what is done is kept (once more to stop at once)");
+        say("stopping at the next good place; what is done is kept (once more to stop at once)");
     };
     // Fails only if a handler is there already, which is then this one.
     if let Err(error) = ctrlc::set_handler(handler) {
@@ -119,126 +109,7 @@ pub fn catch_signals() {
     }
 }
 
-/// A scan's progress on stderr: a bar on a terminal, a line now and then elsewhere.
-pub struct ScanProgress {
-    quiet: bool,
-    bar: ProgressBar,
-    token_layers: AtomicU64,
-    lines: Mutex<Lines>,
-}
-
-struct Lines {
-    start: Instant,
-    last: Instant,
-    done_before: u64,
-    total: u64,
-    layers: u64,
-}
-
-impl ScanProgress {
-    /// Progress of a scan that has not been planned yet.
-    pub fn new(quiet: bool) -> Self {
-        let target = if quiet {
-            ProgressDrawTarget::hidden()
-        } else {
-            ProgressDrawTarget::stderr()
-        };
-        let now = Instant::now();
-        Self {
-            quiet,
-            bar: ProgressBar::with_draw_target(None, target),
-            token_layers: AtomicU64::new(0),
-            lines: Mutex::new(Lines {
-                start: now,
-                last: now,
-                done_before: 0,
-                total: 0,
-                layers: 1,
-            }),
-        }
-    }
-
-    /// Takes the bar away.
-    pub fn finish(&self) {
-        self.bar.finish_and_clear();
-    }
-
-    fn line(&self, done: u64) {
-        if self.quiet || !self.bar.is_hidden() {
-            return;
-        }
-        let Ok(mut lines) = self.lines.lock() else {
-            return;
-        };
-        if lines.last.elapsed() < LINE_EVERY {
-            return;
-        }
-        lines.last = Instant::now();
-        let seconds = lines.start.elapsed().as_secs_f64();
-        let rate = (done - lines.done_before) as f64 / seconds;
-        let left = lines.total.saturating_sub(done) as f64 / rate;
-        tracing::info!(
-            "{:.1} % done, {:.0} tokens/s, {} left",
-            100.0 * done as f64 / lines.total.max(1) as f64,
-            rate / lines.layers as f64,
-            HumanDuration(Duration::from_secs_f64(left.min(1e9)))
-        );
-    }
-}
-
-impl Progress for ScanProgress {
-    fn advance(&self, tokens: u64) {
-        let done = self.token_layers.fetch_add(tokens, Ordering::Relaxed) + tokens;
-        self.bar.inc(tokens);
-        self.line(done);
-    }
-}
-
-impl Watcher for ScanProgress {
-    fn tokenized(&self, done: usize, total: usize) {
-        if done == total {
-            tracing::debug!("{total} texts tokenised");
-        }
-    }
-
-    fn planned(&self, plan: &Plan, token_layers: u64, done: u64) {
-        tracing::info!("{plan}");
-        if done > 0 {
-            tracing::info!(
-                "resuming: {:.1} % is done already",
-                100.0 * done as f64 / token_layers.max(1) as f64
-            );
-        }
-        self.token_layers.store(done, Ordering::Relaxed);
-        if let Ok(mut lines) = self.lines.lock() {
-            let now = Instant::now();
-            *lines = Lines {
-                start: now,
-                last: now,
-                done_before: done,
-                total: token_layers,
-                layers: plan.layers,
-            };
-        }
-        let layers = plan.layers as f64;
-        let style = ProgressStyle::with_template(
-            "{elapsed_precise} {wide_bar} {percent:>3} %  {rate}  {eta} left",
-        )
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .with_key(
-            "rate",
-            move |state: &ProgressState, w: &mut dyn std::fmt::Write| {
-                // Nowhere to report a failure to draw.
-                let _ = write!(w, "{:.0} tokens/s", state.per_sec() / layers);
-            },
-        );
-        self.bar.set_style(style);
-        self.bar.set_length(token_layers);
-        self.bar.set_position(done);
-        self.bar.reset_eta();
-    }
-
-    fn is_stopped(&self) -> bool {
-        STOPPED.load(Ordering::SeqCst)
-    }
+/// Whether the program has been told to stop.
+pub fn is_stopped() -> bool {
+    STOPPED.load(Ordering::SeqCst)
 }

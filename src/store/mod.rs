@@ -54,7 +54,10 @@ mod reader;
 mod table;
 
 pub use atomic::{AtomicFile, remove_leftovers, write_atomically, write_json};
+pub(crate) use atomic::{create_directory, sync_directory};
+pub(crate) use differences::fingerprints_differ;
 pub use directory::{RUN_JSON, heads_file_name, samples_file_name};
+pub(crate) use lock::lock;
 pub use manifest::{
     BatchPlan, DatasetRecord, ModelRecord, RunManifest, SamplingRecord, Timings, rfc3339,
 };

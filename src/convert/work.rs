@@ -1,0 +1,266 @@
+//! The working directory of a conversion, inside its output directory: what is not finished stays there, and
+//! nothing outside looks like a checkpoint until all of it is.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    CONVERSION_JSON, Conversion, ConvertedFile, Request, Stage, Watcher, mapping::MappedArray,
+    prepare::Prepared, verify::sha256,
+};
+use crate::{
+    Error, Result,
+    checkpoint::INDEX_FILE,
+    corpus::Preprocessing,
+    store::{
+        Fingerprint, create_directory, fingerprints_differ, lock, remove_leftovers, rfc3339,
+        sync_directory, write_json,
+    },
+};
+
+/// Its name.
+const DIR: &str = ".attnscope-convert";
+const PROGRESS: &str = "progress.json";
+const CONFIG_JSON: &str = "config.json";
+const TOKENIZER_JSON: &str = "tokenizer.json";
+
+/// What is done of a conversion.
+#[derive(Debug, Serialize, Deserialize)]
+struct Progress {
+    fingerprint: Fingerprint,
+    /// Arrays all of whose tensors are on the disk → the checksums of these, in order.
+    done: BTreeMap<String, Vec<String>>,
+}
+
+/// `OUT/.attnscope-convert`. A lock keeps a second process away from it as long as this lives.
+#[derive(Debug)]
+pub(super) struct WorkDir {
+    out: PathBuf,
+    dir: PathBuf,
+    progress: Progress,
+    _lock: File,
+}
+
+impl WorkDir {
+    /// Where it is.
+    pub fn path(out: &Path) -> PathBuf {
+        out.join(DIR)
+    }
+
+    /// Begins a conversion in `out`, or continues the one that is there.
+    ///
+    /// # Errors
+    /// [`Error::OutDir`] if another process works there, or what is there is of another conversion; the message
+    /// says in what they differ.
+    pub fn open(out: &Path, prepared: &Prepared) -> Result<Self> {
+        let fingerprint = &prepared.fingerprint;
+        let dir = Self::path(out);
+        create_directory(&dir)?;
+        let lock = lock(out, &dir)?;
+        let refused = |message: String| Error::OutDir {
+            path: out.to_path_buf(),
+            message,
+        };
+        remove_leftovers(&dir)?;
+        remove_leftovers(out)?;
+        let path = dir.join(PROGRESS);
+        let progress = match fs::read(&path) {
+            Ok(text) => {
+                let progress: Progress = serde_json::from_slice(&text).map_err(|error| {
+                    refused(format!(
+                        "{DIR}/{PROGRESS} is not valid ({error}); remove {DIR}/ to begin anew"
+                    ))
+                })?;
+                if let Some(differences) = fingerprints_differ(&progress.fingerprint, fingerprint) {
+                    return Err(refused(format!(
+                        "holds another conversion, not finished: {differences}; finish that one, remove {DIR}/ to \
+                         give it up, or choose another --out"
+                    )));
+                }
+                progress
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let progress = Progress {
+                    fingerprint: fingerprint.clone(),
+                    done: BTreeMap::new(),
+                };
+                write_json(&path, &progress)?;
+                progress
+            }
+            Err(error) => return Err(Error::io(&path)(error)),
+        };
+        Ok(Self {
+            out: out.to_path_buf(),
+            dir,
+            progress,
+            _lock: lock,
+        })
+    }
+
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The arrays that are still to be converted, by their places in the mapping; `None` if all are done.
+    ///
+    /// # Errors
+    /// [`Error::OutDir`] if weight files have gone that hold what is done.
+    pub fn pending(&self, prepared: &Prepared) -> Result<Option<Vec<usize>>> {
+        let arrays = prepared.mapping.arrays.iter().enumerate();
+        let rest: Vec<usize> = arrays
+            .filter(|(_, mapped)| self.done(mapped).is_none())
+            .map(|(index, _)| index)
+            .collect();
+        for file in &prepared.layout.files {
+            let is_there = |dir: &Path| {
+                fs::metadata(dir.join(&file.name)).is_ok_and(|found| found.len() == file.bytes)
+            };
+            let is_due = rest.len() < prepared.mapping.arrays.len();
+            // They are moved out once all is done.
+            if is_due && !is_there(&self.dir) && !(rest.is_empty() && is_there(&self.out)) {
+                return Err(Error::OutDir {
+                    path: self.dir.join(&file.name),
+                    message: format!(
+                        "is missing or has another size, and what was converted before was in it; remove {} to \
+                         begin anew",
+                        self.dir.display()
+                    ),
+                });
+            }
+        }
+        Ok((!rest.is_empty()).then_some(rest))
+    }
+
+    /// The checksums of the tensors of an array, if all of them are on the disk.
+    fn done(&self, mapped: &MappedArray) -> Option<Vec<u64>> {
+        let sums = self.progress.done.get(&mapped.source)?;
+        let sums = sums.iter().map(|sum| u64::from_str_radix(sum, 16).ok());
+        let sums: Vec<u64> = sums.collect::<Option<_>>()?;
+        (sums.len() == mapped.tensors.len()).then_some(sums)
+    }
+
+    /// The checksums of all tensors that are done.
+    pub fn checksums(&self, prepared: &Prepared) -> BTreeMap<String, u64> {
+        let mut checksums = BTreeMap::new();
+        for mapped in &prepared.mapping.arrays {
+            let names = mapped.tensors.iter().map(|spec| spec.name.clone());
+            checksums.extend(names.zip(self.done(mapped).into_iter().flatten()));
+        }
+        checksums
+    }
+
+    /// Records that the tensors of an array are on the disk.
+    pub fn finish(&mut self, array: &str, sums: &[u64]) -> Result<()> {
+        let sums = sums.iter().map(|sum| format!("{sum:016x}")).collect();
+        self.progress.done.insert(array.into(), sums);
+        write_json(&self.dir.join(PROGRESS), &self.progress)
+    }
+
+    /// Writes everything that stands beside the weights.
+    pub fn write_descriptions(&self, request: &Request, prepared: &Prepared) -> Result<()> {
+        let write = |name: &str, value: &serde_json::Value| write_json(&self.dir.join(name), value);
+        if let Some(index) = prepared.layout.index() {
+            write(INDEX_FILE, &index)?;
+        }
+        write(TOKENIZER_JSON, &prepared.tokenizer)?;
+        write_json(
+            &self.dir.join(Preprocessing::FILE_NAME),
+            &request.preprocessing,
+        )?;
+        write(CONFIG_JSON, &prepared.config)
+    }
+
+    /// Moves the result to its place, `config.json` last, and removes the working directory.
+    pub fn publish(
+        self,
+        prepared: &Prepared,
+        sums: &BTreeMap<String, u64>,
+        watcher: &dyn Watcher,
+    ) -> Result<Conversion> {
+        watcher.begin(Stage::Hashing, prepared.layout.bytes(), 0);
+        let names = result_names(prepared);
+        let files = names.par_iter().map(|name| {
+            // An earlier process may have moved some.
+            let in_work = self.dir.join(name);
+            let path = match in_work.is_file() {
+                true => in_work,
+                false => self.out.join(name),
+            };
+            let file = ConvertedFile {
+                bytes: fs::metadata(&path).map_err(Error::io(&path))?.len(),
+                sha256: sha256(&path)?,
+            };
+            watcher.advance(file.bytes, 0);
+            Ok((name.clone(), file))
+        });
+        let conversion = Conversion {
+            attnscope: env!("CARGO_PKG_VERSION").into(),
+            source: prepared.fingerprint.clone(),
+            converted_at: rfc3339(SystemTime::now()),
+            files: files.collect::<Result<_>>()?,
+            tensors: sums
+                .iter()
+                .map(|(name, sum)| (name.clone(), format!("{sum:016x}")))
+                .collect(),
+        };
+        write_json(&self.dir.join(CONVERSION_JSON), &conversion)?;
+        let others = names.iter().map(String::as_str);
+        let others = others.filter(|name| *name != CONFIG_JSON);
+        for name in others.chain([CONVERSION_JSON, CONFIG_JSON]) {
+            let (from, to) = (self.dir.join(name), self.out.join(name));
+            match fs::rename(&from, &to) {
+                Err(error) if error.kind() == ErrorKind::NotFound && to.is_file() => {}
+                moved => moved.map_err(Error::io(&to))?,
+            }
+            if name == CONVERSION_JSON {
+                // A power cut must not keep the last name and lose the others.
+                sync_directory(&self.out)?;
+            }
+        }
+        sync_directory(&self.out)?;
+        fs::remove_dir_all(&self.dir).map_err(Error::io(&self.dir))?;
+        Ok(conversion)
+    }
+}
+
+/// The files of the result, the record of the conversion aside.
+pub(super) fn result_names(prepared: &Prepared) -> Vec<String> {
+    let weights = prepared.layout.files.iter().map(|file| file.name.clone());
+    let index = prepared.layout.index().map(|_| INDEX_FILE.to_string());
+    let others = [TOKENIZER_JSON, Preprocessing::FILE_NAME, CONFIG_JSON];
+    weights
+        .chain(index)
+        .chain(others.map(str::to_string))
+        .collect()
+}
+
+/// Bytes that the files in `dir`, if it is there, take up.
+pub(super) fn bytes_in(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => bytes_in(&entry.path()),
+        Ok(metadata) => allocated(&metadata),
+        Err(_) => 0,
+    });
+    sizes.sum()
+}
+
+/// Weight files have their full length from the beginning, but not yet all their bytes.
+#[cfg(unix)]
+fn allocated(metadata: &fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::blocks(metadata) * 512
+}
+
+#[cfg(not(unix))]
+fn allocated(metadata: &fs::Metadata) -> u64 {
+    metadata.len()
+}
