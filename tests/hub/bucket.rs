@@ -181,9 +181,9 @@ fn a_bucket_can_be_opened_at_its_root() {
 fn objects_that_stand_for_folders_are_no_files() {
     let world = World::new(&[("gda/0", b"x"), ("empty", b"")]);
     let prefix = "run 1/checkpoint/";
-    world
-        .server
-        .set(|manner| manner.also_listed = vec![prefix.to_owned(), format!("{prefix}gda/")]);
+    world.server.set(|manner| {
+        manner.also_listed = vec![(prefix.to_owned(), 0), (format!("{prefix}gda/"), 0)]
+    });
     let paths: Vec<String> = world
         .bucket()
         .list("")
