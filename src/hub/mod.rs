@@ -15,6 +15,8 @@
 //! # Ok(()) }
 //! ```
 //!
+//! Public buckets of Google Cloud Storage are another place to download from: [`bucket`].
+//!
 //! # What hf-hub does, and what is done here
 //!
 //! Revisions are resolved by hf-hub 1.0. The rest it does in ways that do not serve here:

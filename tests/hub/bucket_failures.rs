@@ -294,9 +294,17 @@ fn names_that_are_no_paths_are_refused() {
         let key = format!("run 1/checkpoint/{key}");
         world
             .server
-            .set(|manner| manner.also_listed = vec![key.clone()]);
+            .set(|manner| manner.also_listed = vec![(key.clone(), 0)]);
         assert_says(&world.bucket().list("").unwrap_err(), 3, &[&key]);
     }
+}
+
+#[test]
+fn sizes_that_no_object_has_are_refused() {
+    let (world, _) = world();
+    let entry = ("run 1/checkpoint/huge".to_owned(), u64::MAX);
+    world.server.set(|manner| manner.also_listed = vec![entry]);
+    assert_says(&world.bucket().list("").unwrap_err(), 3, &["huge", "bytes"]);
 }
 
 #[test]

@@ -58,8 +58,8 @@ pub struct Manner {
     pub page: usize,
     /// Lists show another ETag than answers, both of them no hash.
     pub odd_e_tags: bool,
-    /// Keys that are listed with no object behind them.
-    pub also_listed: Vec<String>,
+    /// Keys and sizes that are listed with no object behind them.
+    pub also_listed: Vec<(String, u64)>,
 }
 
 /// One request as it came in.
@@ -246,8 +246,8 @@ impl BucketServer {
         let prefix = query.get("prefix").cloned().unwrap_or_default();
         let mut objects = BTreeMap::new();
         keys(&dir, "", &mut objects);
-        for key in &manner.also_listed {
-            objects.insert(key.clone(), None);
+        for (key, size) in &manner.also_listed {
+            objects.insert(key.clone(), Listed::Size(*size));
         }
         objects.retain(|key, _| key.starts_with(&prefix));
         let first: usize = match query.get("continuation-token") {
@@ -258,8 +258,15 @@ impl BucketServer {
             "<?xml version='1.0' encoding='UTF-8'?>\
              <ListBucketResult xmlns='http://doc.s3.amazonaws.com/2006-03-01'>",
         );
-        for (key, path) in objects.iter().skip(first).take(manner.page) {
-            let content = path.as_ref().map(fs::read).transpose()?.unwrap_or_default();
+        for (key, listed) in objects.iter().skip(first).take(manner.page) {
+            let (content, size) = match listed {
+                Listed::File(path) => {
+                    let content = fs::read(path)?;
+                    let size = content.len() as u64;
+                    (content, size)
+                }
+                Listed::Size(size) => (Vec::new(), *size),
+            };
             let e_tag = match manner.odd_e_tags {
                 true => format!("\"-{}=\"", &e_tag(&content)[1..9]),
                 false => e_tag(&content),
@@ -267,10 +274,9 @@ impl BucketServer {
             xml.push_str(&format!(
                 "<Contents><Key>{}</Key><Generation>1</Generation>\
                  <LastModified>2024-10-01T00:00:00.000Z</LastModified><ETag>{}</ETag>\
-                 <Size>{}</Size></Contents>",
+                 <Size>{size}</Size></Contents>",
                 escape(key),
                 escape(&e_tag),
-                content.len()
             ));
         }
         let next = first + manner.page;
@@ -399,8 +405,14 @@ fn refuse(
     }
 }
 
+/// What an entry of a list stands for.
+enum Listed {
+    File(PathBuf),
+    Size(u64),
+}
+
 /// Every file below `dir`, by its path from there.
-fn keys(dir: &Path, under: &str, found: &mut BTreeMap<String, Option<PathBuf>>) {
+fn keys(dir: &Path, under: &str, found: &mut BTreeMap<String, Listed>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
@@ -408,7 +420,7 @@ fn keys(dir: &Path, under: &str, found: &mut BTreeMap<String, Option<PathBuf>>) 
         match path.is_dir() {
             true => keys(&path, &format!("{key}/"), found),
             false => {
-                found.insert(key, Some(path));
+                found.insert(key, Listed::File(path));
             }
         }
     }

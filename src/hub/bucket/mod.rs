@@ -66,6 +66,9 @@ const MAX_PAGES: usize = 1000;
 /// Longest file that [`Bucket::read`] holds in memory, in bytes.
 const MAX_WHOLE: u64 = 64 << 20;
 
+/// Longest object that Google Cloud Storage knows, in bytes. Memory is set aside for every piece of a file.
+const MAX_OBJECT: u64 = 5 << 40;
+
 const REMEDY: &str = "check the connection and run the command again: it goes on where it stopped";
 
 /// A file in a bucket.
@@ -170,6 +173,9 @@ impl Bucket {
                     what: url.clone(),
                     message: format!("the server lists {key}, which was not asked for"),
                 })?;
+                if object.size > MAX_OBJECT {
+                    return Err(bad(format!("{key} is said to have {} bytes", object.size)));
+                }
                 files.push(BucketFile {
                     path: path.to_owned(),
                     size: object.size,

@@ -56,7 +56,8 @@ impl Spool {
         let shared = Arc::new(Shared {
             bucket,
             inner: Mutex::new(inner),
-            changed: Condvar::new(),
+            work: Condvar::new(),
+            news: Condvar::new(),
             arriving: AtomicU64::new(0),
             stop: watch::Sender::new(false),
         });
@@ -92,7 +93,7 @@ impl Spool {
             inner.state.want(&file.path, *bytes);
         }
         drop(inner);
-        self.shared.changed.notify_all();
+        self.shared.work.notify_all();
     }
 
     /// Reads a file from its beginning. Pieces that nobody wanted are asked for when the reader comes to them,
@@ -112,7 +113,7 @@ impl Spool {
         self.shared.adopt(&mut inner, file);
         inner.remove(&file.path);
         drop(inner);
-        self.shared.changed.notify_all();
+        self.shared.news.notify_all();
     }
 
     /// Bytes of files that have arrived in this process from the bucket, those of failed attempts included.
@@ -137,7 +138,8 @@ impl Drop for Spool {
     fn drop(&mut self) {
         self.shared.lock().stopped = true;
         self.shared.stop.send_replace(true);
-        self.shared.changed.notify_all();
+        self.shared.work.notify_all();
+        self.shared.news.notify_all();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the download has panicked");
@@ -150,8 +152,10 @@ impl Drop for Spool {
 pub(super) struct Shared {
     pub(super) bucket: Arc<Bucket>,
     inner: Mutex<Inner>,
-    /// Something in `inner` has changed.
-    changed: Condvar,
+    /// There is something in the queue. Threads that fetch wait for it.
+    work: Condvar,
+    /// A piece has arrived or will not come. Readers wait for it; they never wake each other.
+    news: Condvar,
     /// Bytes of pieces that are being fetched now.
     pub(super) arriving: AtomicU64,
     /// Ends the waiting for the network.
@@ -212,9 +216,9 @@ impl Shared {
                 }
                 Lookup::Coming => {}
             }
-            self.changed.notify_all();
+            self.work.notify_all();
             inner = self
-                .changed
+                .news
                 .wait(inner)
                 .unwrap_or_else(PoisonError::into_inner);
             self.adopt(&mut inner, file);
@@ -232,7 +236,7 @@ impl Shared {
                 return Some((job, inner.pieces.dir().to_path_buf()));
             }
             inner = self
-                .changed
+                .work
                 .wait(inner)
                 .unwrap_or_else(PoisonError::into_inner);
         }
@@ -254,7 +258,7 @@ impl Shared {
             Err(error) => inner.state.failed(job, error),
         }
         drop(inner);
-        self.changed.notify_all();
+        self.news.notify_all();
     }
 
     /// Takes note of what an answer says; an error if the object is not the same as in an earlier answer.
@@ -292,7 +296,7 @@ impl Shared {
     /// Forgets all of a file, whose contents are wrong.
     pub(super) fn damaged(&self, file: &BucketFile) {
         self.lock().remove(&file.path);
-        self.changed.notify_all();
+        self.news.notify_all();
     }
 
     /// Forgets a piece that cannot be read.

@@ -176,7 +176,12 @@ impl State {
         {
             return Lookup::Failed(error);
         }
-        let ahead = (index + 1..=index + READ_AHEAD).filter(|piece| *piece >= wanted);
+        // Where something has just failed, no more is begun than the reader insists on.
+        let read_ahead = match download.failure {
+            Some(_) => 0,
+            None => READ_AHEAD,
+        };
+        let ahead = (index + 1..=index + read_ahead).filter(|piece| *piece >= wanted);
         for piece in std::iter::once(index)
             .chain(ahead)
             .filter(|piece| *piece < count)
