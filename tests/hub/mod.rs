@@ -3,6 +3,7 @@
 mod bucket;
 mod bucket_child;
 mod bucket_failures;
+mod bucket_spool;
 mod child;
 mod download;
 mod failures;
