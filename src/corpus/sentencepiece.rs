@@ -39,12 +39,13 @@
 //!
 //! # Where it can deviate
 //!
-//! Models with a character map (`nfkc`, `nmt_nfkc`, …; not `identity`): SentencePiece replaces the longest string
-//! in the map, wherever it begins. `tokenizers` looks up whole grapheme clusters of up to five bytes by
-//! their shortest beginning, and drops the rest of them; in others it looks up single characters. The results are
-//! the same unless a text has characters that the map composes (letters with combining marks, conjoining or
-//! compatibility jamo), or a mark behind a character that the map replaces. [`SentencePieceModel::deviations`]
-//! says whether this concerns a model; everything else is exact or refused.
+//! Models with a character map (`nfkc`, `nmt_nfkc` and the like; `identity` has none): SentencePiece replaces
+//! the longest string in the map, wherever it begins. `tokenizers` looks up grapheme clusters of up to five bytes, by
+//! the shortest beginning that is in the map, and drops the rest; in longer ones it looks up single characters.
+//! The results are the same unless a text has letters whose accents are characters of their own, other combining
+//! marks or joiners behind a character that the map replaces, or jamo (Hangul not written in syllables, half-width
+//! kana with their voice marks). [`SentencePieceModel::deviations`] says whether this concerns a model; maps of one's
+//! own are supported as far as they replace single characters. Everything else is exact or refused.
 
 mod charsmap;
 mod joining;
@@ -207,8 +208,9 @@ impl SentencePieceModel {
     /// people; `None` if on none.
     pub fn deviations(&self) -> Option<&'static str> {
         self.normalizer.has_map().then_some(
-            "the model's normaliser has a character map (`normalizer_spec.precompiled_charsmap`); texts with \
-             combining marks or single jamo may get other ids than from SentencePiece itself",
+            "the model's normaliser has a character map (`normalizer_spec.precompiled_charsmap`); texts with accents as \
+             characters of their own, other combining marks, joiners, jamo or half-width kana may get other ids than \
+             from SentencePiece itself",
         )
     }
 
@@ -326,8 +328,9 @@ impl SentencePieceModel {
         if symbols.all().is_empty() {
             return Ok(Value::Null);
         }
+        let pieces = &self.pieces;
         let mut cuts = Cuts::default();
-        for piece in &self.pieces.all {
+        for piece in &pieces.all {
             let is_found_rightly = match piece.kind {
                 Kind::UserDefined => true,
                 Kind::Normal => joiner.join(&piece.text).parts.len() == 1,
@@ -336,14 +339,15 @@ impl SentencePieceModel {
             if is_found_rightly || symbols.occur_in(&piece.text) {
                 continue;
             }
-            cuts.add(&piece.text, joiner, self.pieces.byte_fallback)
-                .map_err(|()| {
-                    Problem::Unsupported(format!(
-                        "nothing but unknown characters are in the name of the piece {:?} of type {:?}, which would \
-                         become that piece where it is typed between user-defined symbols",
-                        piece.text, piece.kind
-                    ))
-                })?;
+            let is_cut = cuts.add(&piece.text, joiner, pieces.byte_fallback);
+            // The unknown piece is what unknown characters become anyway.
+            if !is_cut && piece.kind != Kind::Unknown {
+                return Err(Problem::Unsupported(format!(
+                    "nothing but unknown characters are in the name of the piece {:?} of type {:?}, which would \
+                     become that piece where it is typed between user-defined symbols",
+                    piece.text, piece.kind
+                )));
+            }
         }
         let split = |regex: &str| json!({ "type": "Split", "pattern": { "Regex": regex }, "behavior": "Isolated", "invert": false });
         let mut steps = vec![split(&symbols.regex())];

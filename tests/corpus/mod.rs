@@ -5,6 +5,7 @@ mod random;
 mod row_errors;
 mod rows;
 mod sample;
+mod sentencepiece;
 mod tokenize;
 
 use std::path::{Path, PathBuf};

@@ -14,6 +14,10 @@ pub(super) struct CharacterMap {
     replacements: String,
 }
 
+/// A place in the trie: the units of the bytes that can follow are at `0 ^ byte`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Node(usize);
+
 impl CharacterMap {
     /// Reads a map. Everything that a search could reach is checked: the `tokenizers` crate, which will read the
     /// same bytes, takes it on trust.
@@ -34,6 +38,9 @@ impl CharacterMap {
                 "a trie of {length} bytes is no sequence of 32-bit units"
             ));
         };
+        if units.is_empty() {
+            return Err("its trie is empty".into());
+        }
         let replacements = std::str::from_utf8(replacements)
             .map_err(|error| format!("the replacements are not UTF-8: {error}"))?;
         let map = Self {
@@ -53,18 +60,17 @@ impl CharacterMap {
             .filter_map(|value| self.replacement(value))
     }
 
-    /// The length in bytes of the longest string with a replacement that `text` begins with.
-    pub fn longest_prefix(&self, text: &str) -> Option<usize> {
+    /// The longest string with a replacement that `text` begins with, in bytes, and its replacement.
+    pub fn longest_prefix(&self, text: &str) -> Option<(usize, &str)> {
         let mut longest = None;
-        let mut base = offset(*self.trie.first()?);
+        let mut node = self.root();
         for (index, byte) in text.bytes().enumerate() {
-            let unit = *self.trie.get(base ^ usize::from(byte))?;
-            if byte == 0 || label(unit) != u32::from(byte) {
+            let Some((next, value)) = self.step(node, byte) else {
                 break;
-            }
-            base ^= usize::from(byte) ^ offset(unit);
-            if has_value(unit) {
-                longest = Some(index + 1);
+            };
+            node = next;
+            if let Some(replacement) = value.and_then(|value| self.replacement(value)) {
+                longest = Some((index + 1, replacement));
             }
         }
         longest
@@ -72,15 +78,77 @@ impl CharacterMap {
 
     /// Whether a string that begins with `start` has a replacement.
     pub fn has_string_beginning(&self, start: &str) -> bool {
-        let mut base = self.trie.first().map(|root| offset(*root));
-        for byte in start.bytes() {
-            base = base.and_then(|base| {
-                let unit = *self.trie.get(base ^ usize::from(byte))?;
-                let goes_on = label(unit) == u32::from(byte);
-                goes_on.then(|| base ^ usize::from(byte) ^ offset(unit))
-            });
+        let mut bytes = start.bytes();
+        bytes
+            .try_fold(self.root(), |node, byte| {
+                self.step(node, byte).map(|(next, _)| next)
+            })
+            .is_some()
+    }
+
+    /// The text with everything replaced as SentencePiece does it: from the left, the longest string first.
+    pub fn apply(&self, mut text: &str) -> String {
+        let mut replaced = String::new();
+        while let Some(first) = text.chars().next() {
+            let (length, replacement) = self
+                .longest_prefix(text)
+                .filter(|(length, _)| text.is_char_boundary(*length))
+                .unwrap_or_else(|| {
+                    let length = first.len_utf8();
+                    (length, &text[..length])
+                });
+            replaced.push_str(replacement);
+            text = &text[length..];
         }
-        base.is_some()
+        replaced
+    }
+
+    /// A string of more than one character that has a replacement, for a message.
+    pub fn string_of_several(&self) -> Option<String> {
+        let mut waiting = vec![(Vec::new(), self.root())];
+        while let Some((bytes, node)) = waiting.pop() {
+            let is_character = std::str::from_utf8(&bytes).is_ok_and(|text| !text.is_empty());
+            for byte in 1..=u8::MAX {
+                let Some((next, _)) = self.step(node, byte) else {
+                    continue;
+                };
+                let longer = [&*bytes, &[byte]].concat();
+                // No character takes more than four bytes.
+                if is_character || longer.len() > 4 {
+                    return Some(self.completed(longer, next));
+                }
+                waiting.push((longer, next));
+            }
+        }
+        None
+    }
+
+    /// The first string that begins with `bytes`, or as much of it as fits in a message.
+    fn completed(&self, mut bytes: Vec<u8>, mut node: Node) -> String {
+        let next = |node| (1..=u8::MAX).find_map(|byte| Some((byte, self.step(node, byte)?.0)));
+        while bytes.len() < 32
+            && let Some((byte, following)) = next(node)
+        {
+            bytes.push(byte);
+            node = following;
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn root(&self) -> Node {
+        Node(offset(self.trie[0]))
+    }
+
+    /// Where a byte leads from a node, and the value of the string that ends there.
+    fn step(&self, node: Node, byte: u8) -> Option<(Node, Option<usize>)> {
+        let position = node.0 ^ usize::from(byte);
+        let unit = *self.trie.get(position)?;
+        if byte == 0 || label(unit) != u32::from(byte) {
+            return None;
+        }
+        let next = position ^ offset(unit);
+        let value = has_value(unit).then(|| self.trie.get(next)).flatten();
+        Some((Node(next), value.map(|value| (value & !(1 << 31)) as usize)))
     }
 
     fn replacement(&self, value: usize) -> Option<&str> {
@@ -91,34 +159,21 @@ impl CharacterMap {
     /// All values, after checking that every unit which a search could look at exists, and every value
     /// points to a replacement.
     fn values(&self) -> Result<Vec<usize>, String> {
-        let root = *self.trie.first().ok_or("its trie is empty")?;
         let mut values = Vec::new();
-        // Tries share their ends, so that several units lead to one.
+        // Tries share their ends, so that several strings lead to one node.
         let mut seen = HashSet::new();
-        let mut waiting = vec![offset(root)];
-        while let Some(base) = waiting.pop() {
-            if !seen.insert(base) {
+        let mut waiting = vec![self.root()];
+        while let Some(node) = waiting.pop() {
+            if !seen.insert(node) {
                 continue;
             }
-            if base | 0xFF >= self.trie.len() {
-                return Err(format!(
-                    "its trie leads out of itself, to unit {}",
-                    base | 0xFF
-                ));
+            let last = node.0 | 0xFF;
+            if last >= self.trie.len() {
+                return Err(format!("its trie leads out of itself, to unit {last}"));
             }
-            for byte in 1..=0xFF {
-                let unit = self.trie[base ^ byte];
-                if label(unit) != byte as u32 {
-                    continue;
-                }
-                let next = base ^ byte ^ offset(unit);
+            for (next, value) in (1..=u8::MAX).filter_map(|byte| self.step(node, byte)) {
                 waiting.push(next);
-                if has_value(unit) {
-                    let value = *self
-                        .trie
-                        .get(next)
-                        .ok_or_else(|| format!("its trie leads out of itself, to unit {next}"))?;
-                    let value = (value & !(1 << 31)) as usize;
+                if let Some(value) = value {
                     self.replacement(value)
                         .ok_or_else(|| format!("there is no replacement at byte {value}"))?;
                     values.push(value);

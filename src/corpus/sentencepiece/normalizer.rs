@@ -7,8 +7,16 @@ use super::charsmap::CharacterMap;
 use super::proto::NormalizerSpec;
 use super::{Problem, SPACE};
 
+/// The rules that come with SentencePiece and have strings of several characters in their maps. What those are is known:
+/// letters with combining marks, and jamo.
+const BUILT_IN: [&str; 4] = ["nfkc", "nmt_nfkc", "nfkc_cf", "nmt_nfkc_cf"];
+
+/// With a newline behind it, it makes the one grapheme cluster of several characters in plain text.
+const RETURN: &str = "\r";
+
 /// The settings, and the character map if there is one.
 pub(super) struct Normalizer {
+    name: String,
     map: Option<CharacterMap>,
     /// The bytes of `map`.
     charsmap: Vec<u8>,
@@ -27,6 +35,7 @@ impl Normalizer {
             spec.remove_extra_whitespaces(),
             spec.escape_whitespaces(),
         );
+        let name = spec.name().to_owned();
         let charsmap = spec.precompiled_charsmap.unwrap_or_default();
         let map = match charsmap.is_empty() {
             true => None,
@@ -35,6 +44,7 @@ impl Normalizer {
             })?),
         };
         Ok(Self {
+            name,
             map,
             charsmap,
             add_dummy_prefix,
@@ -69,6 +79,27 @@ impl Normalizer {
         let Some(map) = &self.map else {
             return Ok(());
         };
+        if !BUILT_IN.contains(&&*self.name)
+            && let Some(string) = map.string_of_several()
+        {
+            return Err(Problem::Unsupported(format!(
+                "`normalizer_spec.precompiled_charsmap` is not one of SentencePiece's own ({}; this is {:?}), and replaces \
+                 strings of several characters, such as {string:?}, which `tokenizers` would not find",
+                BUILT_IN.join(", "),
+                self.name
+            )));
+        }
+        let is_stable = |character: char| {
+            character.is_ascii() && !map.has_string_beginning(character.encode_utf8(&mut [0; 4]))
+        };
+        if let Some(text) = self.carriage_return()
+            && !text.chars().all(is_stable)
+        {
+            return Err(Problem::Unsupported(format!(
+                "`normalizer_spec.precompiled_charsmap` turns a carriage return into {text:?}, which `tokenizers` would \
+                 not do before a newline"
+            )));
+        }
         if self.remove_extra_whitespaces
             && let Some(wide) = map.replacements().find(|text| text.contains("  "))
         {
@@ -93,6 +124,9 @@ impl Normalizer {
         let mut steps = Vec::new();
         if self.prefix_comes_first() {
             steps.push(prefix.clone());
+        }
+        if let Some(text) = self.carriage_return() {
+            steps.push(replace(RETURN.into(), &text));
         }
         if self.map.is_some() {
             let map = Precompiled::from(&self.charsmap).map_err(|error| {
@@ -120,6 +154,13 @@ impl Normalizer {
             true => Value::Null,
             false => json!({ "type": "Sequence", "normalizers": steps }),
         })
+    }
+
+    /// What becomes of a carriage return, if anything does. It is done before the map: `tokenizers` would look up the
+    /// whole of a line end by its first character, and lose the newline.
+    fn carriage_return(&self) -> Option<String> {
+        let map = self.map.as_ref()?;
+        map.has_string_beginning(RETURN).then(|| map.apply(RETURN))
     }
 
     /// A text all of whose characters the map deletes still gets its prefix, but `Prepend` leaves empty texts alone.

@@ -45,10 +45,12 @@ pub(super) struct TrainerSpec {
     pub pad_id: Option<i32>,
 }
 
-/// What happens to a text first. `name` and `normalization_rule_tsv` only say where the character map came
-/// from, and are not read.
+/// What happens to a text first.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct NormalizerSpec {
+    /// Where the character map came from: a built-in rule, or `user_defined`.
+    #[prost(string, optional, tag = "1")]
+    pub name: Option<String>,
     /// The character map, see `charsmap`; empty for none.
     #[prost(bytes = "vec", optional, tag = "2")]
     pub precompiled_charsmap: Option<Vec<u8>>,

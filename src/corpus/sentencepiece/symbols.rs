@@ -60,11 +60,10 @@ pub(super) struct Cuts {
 }
 
 impl Cuts {
-    /// Cuts `name` behind the first piece that joining leaves in it.
-    ///
-    /// # Errors
-    /// If there is no border in it: unknown characters in a row become one unknown piece.
-    pub fn add(&mut self, name: &str, joiner: &Joiner, byte_fallback: bool) -> Result<(), ()> {
+    /// Cuts `name` behind the first piece that joining leaves in it; `false` if there is no border in it, since
+    /// unknown characters in a row become one unknown piece.
+    #[must_use]
+    pub fn add(&mut self, name: &str, joiner: &Joiner, byte_fallback: bool) -> bool {
         let parts = joiner.join(name).parts;
         let is_unknown = |part: &&&str| !joiner.is_piece(part);
         let first: usize = match parts.iter().take_while(is_unknown).count() {
@@ -73,12 +72,11 @@ impl Cuts {
             unknown => parts[..unknown].iter().map(|part| part.len()).sum(),
         };
         let (first, rest) = name.split_at(first);
-        if rest.is_empty() {
-            return Err(());
+        if !rest.is_empty() {
+            let cut = (first.to_owned(), rest.to_owned());
+            self.cuts.insert(name.to_owned(), cut);
         }
-        self.cuts
-            .insert(name.to_owned(), (first.to_owned(), rest.to_owned()));
-        Ok(())
+        !rest.is_empty()
     }
 
     /// A regular expression for the first parts of these words, and how often it must be applied: where the rest
