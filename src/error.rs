@@ -165,7 +165,7 @@ pub enum Error {
     DoesNotFit(String),
 
     /// The run was stopped by a signal; what was done is kept.
-    #[error("interrupted; continue with {continue_with} --out {}", out.display())]
+    #[error("interrupted; what is done is kept in {}: continue with {continue_with}", out.display())]
     Interrupted {
         /// What makes the command take up what was done.
         continue_with: &'static str,

@@ -52,7 +52,7 @@
 //! let (device, device_name) = device::open("cpu")?;
 //! let outcome = scan::run(
 //!     &Request {
-//!         model: sources::model(&files.models[0].display().to_string(), None, &no_hub)?,
+//!         model: sources::ModelFiles::directory(&files.models[0]),
 //!         dataset: sources::dataset(&files.corpus.display().to_string(), None, None, &no_hub)?,
 //!         n_samples: SampleSize::Rows(8),
 //!         seed: 42,

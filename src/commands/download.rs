@@ -1,15 +1,20 @@
-//! `attnscope download`: fetches a model or a dataset, so that a scan can run offline.
+//! `attnscope download`: fetches a model or a dataset, and converts it where needed, so that a scan can run
+//! offline.
 
 use std::process::ExitCode;
 
-use super::terminal;
+use super::{
+    convert::{BucketArgs, Dtype},
+    converted::Converter,
+    terminal,
+};
 use crate::{
     Error,
     manifest::{self, DatasetSource, ModelSource},
     scan::sources,
 };
 
-/// Fetch a model or a dataset from the Hub into the cache
+/// Fetch a model or a dataset into the cache, and convert it where needed
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Manifest name or Hub id
@@ -22,12 +27,25 @@ pub struct Args {
     /// Split of a dataset
     #[arg(long, env = "ATTNSCOPE_SPLIT")]
     split: Option<String>,
+
+    /// Element type of a model that has to be converted: f32 is exact, bf16 takes half the space [default: f32]
+    #[arg(long, env = "ATTNSCOPE_DTYPE")]
+    dtype: Option<Dtype>,
+
+    #[command(flatten)]
+    bucket: BucketArgs,
 }
 
 /// Runs the command.
 pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
     let hub = || terminal::hub(false, quiet);
-    let model = || sources::model(&args.name, args.revision.as_deref(), &hub);
+    let converter = Converter {
+        dtype: args.dtype.map(Dtype::output),
+        bucket: args.bucket.settings(),
+        quiet,
+    };
+    let converted = |model: &_| converter.run(model);
+    let model = || sources::model(&args.name, args.revision.as_deref(), &hub, &converted);
     let dataset = || sources::dataset(&args.name, None, args.split.as_deref(), &hub);
     let is_model = matches!(
         manifest::resolve_model(&args.name),

@@ -3,6 +3,7 @@
 //! Data goes to stdout, progress and logs to stderr.
 
 mod convert;
+mod converted;
 mod datasets;
 mod demo;
 mod download;

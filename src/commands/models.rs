@@ -5,7 +5,7 @@ use std::{fmt::Write, process::ExitCode};
 use clap::builder::FalseyValueParser;
 
 use super::terminal::{self, Cached};
-use crate::{hub::RepoKind, manifest};
+use crate::{convert, hub::RepoKind, manifest};
 
 /// List the known models, and what the cache holds of them
 #[derive(Debug, clap::Args)]
@@ -24,13 +24,15 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     );
     let mut list = Vec::new();
     for model in manifest::models()? {
-        let cached = model.hub.as_ref().and_then(|files| {
-            let snapshot = hub.cached(RepoKind::Model, &files.repo, &files.revision)?;
-            Some(Cached::new(snapshot, files.files.keys()))
-        });
+        let cached = match &model.hub {
+            Some(files) => hub
+                .cached(RepoKind::Model, &files.repo, &files.revision)
+                .map(|snapshot| Cached::new(snapshot, files.files.keys())),
+            None => convert::cached(&hub.settings().assets, &model.name).map(Cached::whole),
+        };
         let weights = match (&model.hub, &model.axlearn) {
             (Some(files), _) => files.repo.clone(),
-            (None, Some(_)) => "axlearn checkpoint only, to be converted".into(),
+            (None, Some(_)) => "axlearn checkpoint, converted by `download`".into(),
             (None, None) => "unknown".into(),
         };
         writeln!(

@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode};
 
 use clap::builder::FalseyValueParser;
 
-use super::{progress::ScanProgress, summary, terminal};
+use super::{convert::BucketArgs, converted::Converter, progress::ScanProgress, summary, terminal};
 use crate::{
     Error,
     corpus::{SampleSize, Shard},
@@ -82,6 +82,9 @@ pub struct Args {
     /// Print one JSON object instead of the tables
     #[arg(long, env = "ATTNSCOPE_JSON", value_parser = FalseyValueParser::new())]
     json: bool,
+
+    #[command(flatten)]
+    bucket: BucketArgs,
 }
 
 /// `auto`, or a number above 0.
@@ -102,7 +105,13 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
     let (device, device_name) = device::open(&args.device)?;
     let dtype = device::dtype(&args.dtype)?;
     let hub = || terminal::hub(args.offline, quiet);
-    let model = sources::model(&args.model, args.revision.as_deref(), &hub)?;
+    let converter = Converter {
+        dtype: None,
+        bucket: args.bucket.settings(),
+        quiet,
+    };
+    let converted = |model: &_| converter.find_or_offer(model, args.offline);
+    let model = sources::model(&args.model, args.revision.as_deref(), &hub, &converted)?;
     let dataset = sources::dataset(
         &args.dataset,
         args.text_column.as_deref(),

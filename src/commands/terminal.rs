@@ -57,6 +57,14 @@ impl Cached {
         }
     }
 
+    /// A directory with everything.
+    pub fn whole(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            is_complete: true,
+        }
+    }
+
     /// `no`, the directory, or the directory with the remark that files are missing.
     pub fn describe(cached: &Option<Self>) -> String {
         match cached {

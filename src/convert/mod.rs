@@ -124,6 +124,22 @@ pub struct Outcome {
     pub seconds: f64,
 }
 
+/// Where the conversion of a known model is kept that was given no directory, among the `assets` of libraries (see
+/// [`HubSettings`](crate::hub::HubSettings)).
+pub fn cache_dir(assets: &Path, name: &str, dtype: OutputType) -> PathBuf {
+    assets
+        .join("attnscope/converted")
+        .join(format!("{name}-{}", dtype.torch_dtype()))
+}
+
+/// The finished conversion of a known model among the `assets`; the exact one where there are two.
+pub fn cached(assets: &Path, name: &str) -> Option<PathBuf> {
+    let places = [OutputType::F32, OutputType::Bf16].map(|dtype| cache_dir(assets, name, dtype));
+    places
+        .into_iter()
+        .find(|dir| dir.join("config.json").is_file())
+}
+
 /// What [`run`] would do. Reads `index`, the arrays' descriptions, the listing of their chunks and the tokenizer.
 ///
 /// # Errors
@@ -175,7 +191,7 @@ fn finished(request: &Request, prepared: &Prepared) -> Result<Option<Conversion>
         && request.out.join("config.json").is_file()
     {
         if let Some(differences) =
-            crate::store::fingerprints_differ(&conversion.source, &prepared.fingerprint)
+            crate::store::fingerprints_differ(&conversion.source, &prepared.source())
         {
             return Err(refused(format!(
                 "holds another conversion: {differences}; choose another --out"
@@ -216,6 +232,7 @@ fn convert(request: &Request, prepared: &Prepared, watcher: &dyn Watcher) -> Res
         watcher.begin(Stage::Converting, total, total - left);
         convert_arrays(request, prepared, &mut work, rest, watcher)?;
     }
+    work.take_back(prepared)?;
     let sums = work.checksums(prepared);
     work.write_descriptions(request, prepared)?;
     if request.verify {
@@ -258,7 +275,7 @@ fn convert_arrays(
             OutputType::Bf16 => scatter.run(array, mapped, &elements::Bf16)?,
         };
         output.sync()?;
-        locked(&work).finish(&mapped.source, &sums)?;
+        locked(&work).finish(prepared, index, &sums)?;
         source.release(&wanted)
     };
     let first_error = Mutex::new(None);
@@ -343,7 +360,7 @@ impl Request {
     fn interrupted(&self) -> Error {
         Error::Interrupted {
             out: self.out.clone(),
-            continue_with: "the same command,",
+            continue_with: "the same command",
         }
     }
 }

@@ -44,6 +44,7 @@ pub(super) struct Prepared {
     /// All of them, in the order of the architecture.
     pub tensors: Vec<TensorSpec>,
     pub plan: Plan,
+    /// Everything that was asked for: a conversion in progress is continued only by the same.
     pub fingerprint: Fingerprint,
 }
 
@@ -83,7 +84,6 @@ impl Prepared {
         let plan = plan(request, &checkpoint, &mapping, &layout, layers);
         let fingerprint = Fingerprint::from([
             ("checkpoint".into(), json!(place)),
-            ("stored_sha256".into(), json!(stored_sha256(&checkpoint))),
             ("tokenizer".into(), json!(request.tokenizer.display())),
             ("tokenizer_sha256".into(), json!(tokenizer_sha256)),
             ("layers".into(), json!(layers)),
@@ -108,6 +108,31 @@ impl Prepared {
             plan,
             fingerprint,
         })
+    }
+
+    /// Everything that decides the result: what was asked for, and what the source holds.
+    pub fn source(&self) -> Fingerprint {
+        let stored: Vec<String> = (0..self.mapping.arrays.len())
+            .map(|index| self.stored_sha256(index))
+            .collect();
+        let mut source = self.fingerprint.clone();
+        let all = crate::hex(&Sha256::digest(stored.concat()));
+        source.insert("stored_sha256".into(), json!(all));
+        source
+    }
+
+    /// Of the names and stored sizes of the chunks of the `index`-th array, and of what else a bucket tells of
+    /// them: an array that agrees in all of these is the same.
+    pub fn stored_sha256(&self, index: usize) -> String {
+        let array = &self.checkpoint.arrays()[&self.mapping.arrays[index].source];
+        let mut hash = Sha256::new();
+        for (place, bytes) in array.layout.places().zip(&array.stored) {
+            let path = array.chunk_path(&place);
+            hash.update(&path);
+            hash.update(bytes.to_le_bytes());
+            hash.update(self.checkpoint.files().tag(&path).unwrap_or_default());
+        }
+        crate::hex(&hash.finalize())
     }
 
     /// Bytes of the tensors that the `index`-th array of the mapping becomes.
@@ -265,21 +290,6 @@ fn plan(
         torch_dtype: request.dtype.torch_dtype(),
         arrays,
     }
-}
-
-/// Of the names and stored sizes of all chunks: two checkpoints that agree in all of them are the same.
-fn stored_sha256(checkpoint: &AxlearnCheckpoint<Source>) -> String {
-    let mut hash = Sha256::new();
-    for array in checkpoint.arrays().values() {
-        for (place, bytes) in array.layout.places().zip(&array.stored) {
-            hash.update(array.chunk_path(&place));
-            hash.update(bytes.to_le_bytes());
-            if let Some(tag) = checkpoint.files().tag(&array.chunk_path(&place)) {
-                hash.update(tag);
-            }
-        }
-    }
-    crate::hex(&hash.finalize())
 }
 
 impl super::OutputType {

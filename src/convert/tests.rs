@@ -166,7 +166,7 @@ fn every_layout_of_chunks_gives_the_same_tensors() {
         .map(|(fsdp, model, data)| writer::gala(&SIZES, Mesh { fsdp, model, data }))
         .into();
     // Splits that no mesh gives, of any axis.
-    for _ in 0..25 {
+    for _ in 0..23 {
         let mut arrays = writer::gala(
             &SIZES,
             Mesh {
@@ -177,6 +177,9 @@ fn every_layout_of_chunks_gives_the_same_tensors() {
         );
         for array in &mut arrays {
             for chunk in &mut array.chunks {
+                if random.below(2) == 0 {
+                    continue; // Files enough.
+                }
                 let divisors: Vec<usize> =
                     (1..=*chunk).filter(|d| chunk.is_multiple_of(*d)).collect();
                 *chunk = divisors[random.below(divisors.len())];

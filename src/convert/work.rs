@@ -13,8 +13,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CONVERSION_JSON, Conversion, ConvertedFile, Request, Stage, Watcher, mapping::MappedArray,
-    prepare::Prepared, verify::sha256,
+    CONVERSION_JSON, Conversion, ConvertedFile, Request, Stage, Watcher, prepare::Prepared,
+    verify::sha256,
 };
 use crate::{
     Error, Result,
@@ -36,8 +36,17 @@ const TOKENIZER_JSON: &str = "tokenizer.json";
 #[derive(Debug, Serialize, Deserialize)]
 struct Progress {
     fingerprint: Fingerprint,
-    /// Arrays all of whose tensors are on the disk → the checksums of these, in order.
-    done: BTreeMap<String, Vec<String>>,
+    /// Arrays all of whose tensors are on the disk.
+    done: BTreeMap<String, Done>,
+}
+
+/// An array that is done.
+#[derive(Debug, Serialize, Deserialize)]
+struct Done {
+    /// What it was when it was read ([`Prepared::stored_sha256`]).
+    stored_sha256: String,
+    /// The checksums of its tensors, in order.
+    tensors: Vec<String>,
 }
 
 /// `OUT/.attnscope-convert`. A lock keeps a second process away from it as long as this lives.
@@ -115,10 +124,9 @@ impl WorkDir {
     /// # Errors
     /// [`Error::OutDir`] if weight files have gone that hold what is done.
     pub fn pending(&self, prepared: &Prepared) -> Result<Option<Vec<usize>>> {
-        let arrays = prepared.mapping.arrays.iter().enumerate();
+        let arrays = 0..prepared.mapping.arrays.len();
         let rest: Vec<usize> = arrays
-            .filter(|(_, mapped)| self.done(mapped).is_none())
-            .map(|(index, _)| index)
+            .filter(|index| self.done(prepared, *index).is_none())
             .collect();
         for file in &prepared.layout.files {
             let is_there = |dir: &Path| {
@@ -141,28 +149,47 @@ impl WorkDir {
     }
 
     /// The checksums of the tensors of an array, if all of them are on the disk.
-    fn done(&self, mapped: &MappedArray) -> Option<Vec<u64>> {
-        let sums = self.progress.done.get(&mapped.source)?;
-        let sums = sums.iter().map(|sum| u64::from_str_radix(sum, 16).ok());
+    fn done(&self, prepared: &Prepared, index: usize) -> Option<Vec<u64>> {
+        let mapped = &prepared.mapping.arrays[index];
+        let done = self.progress.done.get(&mapped.source)?;
+        let sums = done.tensors.iter();
+        let sums = sums.map(|sum| u64::from_str_radix(sum, 16).ok());
         let sums: Vec<u64> = sums.collect::<Option<_>>()?;
-        (sums.len() == mapped.tensors.len()).then_some(sums)
+        let is_same = sums.len() == mapped.tensors.len()
+            && done.stored_sha256 == prepared.stored_sha256(index);
+        is_same.then_some(sums)
     }
 
     /// The checksums of all tensors that are done.
     pub fn checksums(&self, prepared: &Prepared) -> BTreeMap<String, u64> {
         let mut checksums = BTreeMap::new();
-        for mapped in &prepared.mapping.arrays {
+        for (index, mapped) in prepared.mapping.arrays.iter().enumerate() {
             let names = mapped.tensors.iter().map(|spec| spec.name.clone());
-            checksums.extend(names.zip(self.done(mapped).into_iter().flatten()));
+            checksums.extend(names.zip(self.done(prepared, index).into_iter().flatten()));
         }
         checksums
     }
 
     /// Records that the tensors of an array are on the disk.
-    pub fn finish(&mut self, array: &str, sums: &[u64]) -> Result<()> {
-        let sums = sums.iter().map(|sum| format!("{sum:016x}")).collect();
-        self.progress.done.insert(array.into(), sums);
+    pub fn finish(&mut self, prepared: &Prepared, index: usize, sums: &[u64]) -> Result<()> {
+        let done = Done {
+            stored_sha256: prepared.stored_sha256(index),
+            tensors: sums.iter().map(|sum| format!("{sum:016x}")).collect(),
+        };
+        let source = prepared.mapping.arrays[index].source.clone();
+        self.progress.done.insert(source, done);
         write_json(&self.dir.join(PROGRESS), &self.progress)
+    }
+
+    /// Takes back the weight files that an earlier process had put in their places before it was stopped.
+    pub fn take_back(&self, prepared: &Prepared) -> Result<()> {
+        for file in &prepared.layout.files {
+            let (here, there) = (self.dir.join(&file.name), self.out.join(&file.name));
+            if !here.exists() && there.exists() {
+                fs::rename(&there, &here).map_err(Error::io(&there))?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes everything that stands beside the weights.
@@ -189,12 +216,7 @@ impl WorkDir {
         watcher.begin(Stage::Hashing, prepared.layout.bytes(), 0);
         let names = result_names(prepared);
         let files = names.par_iter().map(|name| {
-            // An earlier process may have moved some.
-            let in_work = self.dir.join(name);
-            let path = match in_work.is_file() {
-                true => in_work,
-                false => self.out.join(name),
-            };
+            let path = self.dir.join(name);
             let file = ConvertedFile {
                 bytes: fs::metadata(&path).map_err(Error::io(&path))?.len(),
                 sha256: sha256(&path)?,
@@ -204,7 +226,7 @@ impl WorkDir {
         });
         let conversion = Conversion {
             attnscope: env!("CARGO_PKG_VERSION").into(),
-            source: prepared.fingerprint.clone(),
+            source: prepared.source(),
             converted_at: rfc3339(SystemTime::now()),
             files: files.collect::<Result<_>>()?,
             tensors: sums
@@ -217,10 +239,7 @@ impl WorkDir {
         let others = others.filter(|name| *name != CONFIG_JSON);
         for name in others.chain([CONVERSION_JSON, CONFIG_JSON]) {
             let (from, to) = (self.dir.join(name), self.out.join(name));
-            match fs::rename(&from, &to) {
-                Err(error) if error.kind() == ErrorKind::NotFound && to.is_file() => {}
-                moved => moved.map_err(Error::io(&to))?,
-            }
+            fs::rename(&from, &to).map_err(Error::io(&to))?;
             if name == CONVERSION_JSON {
                 // A power cut must not keep the last name and lose the others.
                 sync_directory(&self.out)?;

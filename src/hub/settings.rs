@@ -46,6 +46,8 @@ pub struct HubSettings {
     pub endpoint: String,
     /// The cache directory that holds the `models--…` and `datasets--…` folders.
     pub cache: PathBuf,
+    /// Where libraries keep what they make of downloads, each in a folder of its own.
+    pub assets: PathBuf,
     /// Sent to the endpoint, and to no other host.
     pub token: Option<Token>,
     /// Never open a connection; use what the cache holds.
@@ -61,9 +63,11 @@ pub struct HubSettings {
 impl HubSettings {
     /// Settings for `endpoint` and `cache`, with no token, online, and without progress bars.
     pub fn new(endpoint: impl Into<String>, cache: impl Into<PathBuf>) -> Self {
+        let cache = cache.into();
         HubSettings {
             endpoint: endpoint.into().trim_end_matches('/').to_owned(),
-            cache: cache.into(),
+            assets: cache.with_file_name("assets"),
+            cache,
             token: None,
             offline: false,
             timeout: DEFAULT_TIMEOUT,
@@ -72,7 +76,7 @@ impl HubSettings {
         }
     }
 
-    /// Reads the process environment: `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`,
+    /// Reads the process environment: `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`, `HF_ASSETS_CACHE`, `HF_TOKEN`,
     /// `HF_TOKEN_PATH`, `HF_HUB_OFFLINE`, `HF_HUB_DISABLE_IMPLICIT_TOKEN`, `HF_HUB_DOWNLOAD_TIMEOUT`,
     /// `HF_HUB_DISABLE_PROGRESS_BARS`, `XDG_CACHE_HOME`, and the older names that Python still accepts
     /// (`HUGGINGFACE_HUB_CACHE`, `HUGGING_FACE_HUB_TOKEN`, `TRANSFORMERS_OFFLINE`).
@@ -106,6 +110,10 @@ impl HubSettings {
             Some(cache) => path(&cache)?,
             None => home.join("hub"),
         };
+        let assets = match variable("HF_ASSETS_CACHE")? {
+            Some(assets) => path(&assets)?,
+            None => home.join("assets"),
+        };
         let endpoint = variable("HF_ENDPOINT")?.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned());
 
         let token = if is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN")? {
@@ -135,6 +143,7 @@ impl HubSettings {
             },
         };
         Ok(HubSettings {
+            assets,
             token,
             offline: offline.is_some_and(|value| truthy(&value)),
             timeout,

@@ -12,7 +12,7 @@ use crate::{
     checkpoint::{INDEX_FILE, SINGLE_FILE},
     corpus::Preprocessing,
     hub::{Hub, RepoKind, RepoListing, Snapshot},
-    manifest::{self, DatasetManifest, DatasetSource, ModelSource},
+    manifest::{self, DatasetManifest, DatasetSource, ModelManifest, ModelSource},
     store::{DatasetRecord, ModelRecord},
 };
 
@@ -37,6 +37,19 @@ pub struct ModelFiles {
 }
 
 impl ModelFiles {
+    /// The checkpoint directory `dir`.
+    pub fn directory(dir: impl Into<PathBuf>) -> Self {
+        let dir = dir.into();
+        Self {
+            name: dir.display().to_string(),
+            path: Some(dir.clone()),
+            dir,
+            preprocessing: None,
+            repo: None,
+            revision: None,
+        }
+    }
+
     /// The part of `run.json` that says which weights.
     pub fn record(
         &self,
@@ -56,31 +69,28 @@ impl ModelFiles {
     }
 }
 
-/// Finds `--model`, downloading what the cache does not hold.
+/// Finds `--model`, downloading what the cache does not hold. `converted` is asked for the directory with the
+/// conversion of a known model that is not on the Hub.
 ///
 /// # Errors
-/// Besides those of the Hub: [`Error::Usage`] for a manifest that has no repository on the Hub.
+/// Those of the Hub and of `converted`; [`Error::Usage`] for a revision of something that has none.
 pub fn model(
     argument: &str,
     revision: Option<&str>,
     hub: &dyn Fn() -> Result<Hub>,
+    converted: &dyn Fn(&ModelManifest) -> Result<PathBuf>,
 ) -> Result<ModelFiles> {
+    let no_revision = |what: &str| match revision {
+        Some(_) => Err(Error::Usage(format!(
+            "--revision belongs to a model on the Hub, and {argument} is {what}"
+        ))),
+        None => Ok(()),
+    };
     let source = manifest::resolve_model(argument)?;
     let (repo, revision, preprocessing, checksums) = match source {
         ModelSource::Directory(dir) => {
-            if revision.is_some() {
-                return Err(Error::Usage(format!(
-                    "--revision belongs to a model on the Hub, and {argument} is a directory"
-                )));
-            }
-            return Ok(ModelFiles {
-                path: Some(dir.clone()),
-                dir,
-                preprocessing: None,
-                name: argument.into(),
-                repo: None,
-                revision: None,
-            });
+            no_revision("a directory")?;
+            return Ok(ModelFiles::directory(dir));
         }
         ModelSource::Hub { repo } => {
             let revision = revision.unwrap_or("main").to_string();
@@ -88,10 +98,11 @@ pub fn model(
         }
         ModelSource::Manifest(manifest) => {
             let Some(files) = manifest.hub else {
-                return Err(Error::Usage(format!(
-                    "{argument} is known, but no repository with its converted weights is: give the directory \
-                     or the Hub id of a conversion with --model (models/README.md says how to add it to the manifest)"
-                )));
+                no_revision("converted from a checkpoint elsewhere")?;
+                return Ok(ModelFiles {
+                    name: argument.into(),
+                    ..ModelFiles::directory(converted(&manifest)?)
+                });
             };
             // The manifest's checksums are those of its own revision.
             let checksums = match revision {

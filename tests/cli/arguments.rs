@@ -122,14 +122,6 @@ fn paths_that_are_no_checkpoint() {
 }
 
 #[test]
-fn a_known_model_without_a_repository_says_what_to_do() {
-    let world = World::new();
-    let says = ["gala-7b-sigmoid is known", "--model", "models/README.md"];
-    world.refused(&["--model", "gala-7b-sigmoid"], 2, &says);
-    world.run(&["download", "gala-7b-sigmoid"]).fails(2, &says);
-}
-
-#[test]
 fn options_of_the_hub_do_not_go_with_files() {
     let world = World::new();
     world.refused(&["--revision", "v1"], 2, &["--revision", "is a directory"]);
