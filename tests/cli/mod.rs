@@ -44,14 +44,14 @@ const TEXTS: [&str; 6] = [
 const SAMPLES: usize = 5;
 
 /// A directory with a checkpoint and texts that can be scanned, and room for results.
-struct World {
+pub struct World {
     dir: TempDir,
     /// Softmax, then sigmoid: 4 layers of 6 heads.
     files: DemoFiles,
 }
 
 impl World {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let files = assets::write_to(&dir.path().join("demo")).unwrap();
         fs::create_dir(dir.path().join("tmp")).unwrap();
@@ -61,39 +61,39 @@ impl World {
         world
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// The softmax checkpoint.
-    fn model(&self) -> &Path {
+    pub fn model(&self) -> &Path {
         &self.files.models[0]
     }
 
     /// [`TEXTS`] as JSON lines.
-    fn texts(&self) -> PathBuf {
+    pub fn texts(&self) -> PathBuf {
         self.path("texts.jsonl")
     }
 
     /// Where [`World::scan`] writes to.
-    fn out(&self) -> PathBuf {
+    pub fn out(&self) -> PathBuf {
         self.path("out")
     }
 
     /// The Hub's cache.
-    fn cache(&self) -> PathBuf {
+    pub fn cache(&self) -> PathBuf {
         self.path("hf/hub")
     }
 
     /// The program in its clean environment, with no argument yet.
-    fn attnscope(&self) -> Command {
+    pub fn attnscope(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_attnscope"));
         self.clean(&mut command);
         command
     }
 
     /// Gives a process that is, or will start, the program its environment.
-    fn clean(&self, command: &mut Command) {
+    pub fn clean(&self, command: &mut Command) {
         let meant_for_us = |name: &str| {
             let prefixes = ["ATTNSCOPE_", "HF_", "HUGGING", "RUST_", "TRANSFORMERS_"];
             let name = name.to_uppercase();
@@ -113,16 +113,16 @@ impl World {
     }
 
     /// Runs the program.
-    fn run(&self, arguments: &[&str]) -> Finished {
+    pub fn run(&self, arguments: &[&str]) -> Finished {
         Finished::of(self.attnscope().args(arguments))
     }
 
     /// `attnscope scan` of the softmax checkpoint on all of [`TEXTS`], except where `arguments` say otherwise.
-    fn scan(&self, arguments: &[&str]) -> Finished {
+    pub fn scan(&self, arguments: &[&str]) -> Finished {
         Finished::of(&mut self.scan_command(arguments))
     }
 
-    fn scan_command(&self, arguments: &[&str]) -> Command {
+    pub fn scan_command(&self, arguments: &[&str]) -> Command {
         let mut command = self.attnscope();
         command.arg("scan").args(arguments);
         let (texts, out) = (self.texts(), self.out());
@@ -142,13 +142,13 @@ impl World {
     }
 
     /// The `run.json` of a scan.
-    fn run_json(&self, out: &str) -> serde_json::Value {
+    pub fn run_json(&self, out: &str) -> serde_json::Value {
         serde_json::from_slice(&fs::read(self.path(out).join("run.json")).unwrap()).unwrap()
     }
 
     /// A scan that must be refused before it writes anything.
     #[track_caller]
-    fn refused(&self, arguments: &[&str], code: i32, says: &[&str]) -> Finished {
+    pub fn refused(&self, arguments: &[&str], code: i32, says: &[&str]) -> Finished {
         let finished = self.scan(arguments).fails(code, says);
         assert!(!self.out().exists(), "{:?}", names(&self.out()));
         assert_eq!(names(&self.path("tmp")), [""; 0]);
@@ -157,20 +157,20 @@ impl World {
 }
 
 /// What a process left behind.
-struct Finished {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
+pub struct Finished {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
 }
 
 impl Finished {
     #[track_caller]
-    fn of(command: &mut Command) -> Self {
+    pub fn of(command: &mut Command) -> Self {
         Self::from(command.output().unwrap())
     }
 
     #[track_caller]
-    fn from(output: Output) -> Self {
+    pub fn from(output: Output) -> Self {
         let finished = Finished {
             code: output.status.code(),
             stdout: String::from_utf8(output.stdout).unwrap(),
@@ -182,19 +182,19 @@ impl Finished {
 
     /// Exit code 0.
     #[track_caller]
-    fn succeeds(self) -> Self {
+    pub fn succeeds(self) -> Self {
         self.ends(0)
     }
 
     #[track_caller]
-    fn ends(self, code: i32) -> Self {
+    pub fn ends(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{self}");
         self
     }
 
     /// This exit code, nothing on stdout, and one error on stderr that says all of this.
     #[track_caller]
-    fn fails(self, code: i32, says: &[&str]) -> Self {
+    pub fn fails(self, code: i32, says: &[&str]) -> Self {
         let finished = self.ends(code);
         assert_eq!(finished.stdout, "", "{finished}");
         let is_error = |line: &&str| line.starts_with("error: ");
@@ -213,7 +213,7 @@ impl Finished {
 
     /// What stdout holds, if it is one JSON value on one line.
     #[track_caller]
-    fn json(&self) -> serde_json::Value {
+    pub fn json(&self) -> serde_json::Value {
         assert_eq!(self.stdout.lines().count(), 1, "{self}");
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}\n{self}"))
     }
@@ -234,7 +234,7 @@ impl std::fmt::Display for Finished {
 }
 
 /// Names of the entries of a directory, sorted; none if there is no directory.
-fn names(dir: &Path) -> Vec<String> {
+pub fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).into_iter().flatten();
     let mut names: Vec<String> = entries
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -247,11 +247,11 @@ fn names(dir: &Path) -> Vec<String> {
 const RESULTS: [&str; 3] = ["heads.parquet", "run.json", "samples.parquet"];
 
 /// The bytes of a scan's two tables.
-fn tables(out: &Path) -> [Vec<u8>; 2] {
+pub fn tables(out: &Path) -> [Vec<u8>; 2] {
     ["samples.parquet", "heads.parquet"].map(|name| fs::read(out.join(name)).unwrap())
 }
 
 /// A path as an argument.
-fn text(path: &Path) -> &str {
+pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }

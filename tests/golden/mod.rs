@@ -101,7 +101,7 @@ fn lengths(input_ids: &[Vec<i64>]) -> Vec<usize> {
 
 fn check_case(case: &Path, device: &Device, name: &str) {
     let dir = tempfile::tempdir().unwrap();
-    support::axlearn::convert(case, dir.path());
+    crate::convert::convert_case(case, dir.path());
     let expected: HashMap<String, Tensor> =
         candle_core::safetensors::load(case.join("expected.safetensors"), &Device::Cpu).unwrap();
     let model = models::open(dir.path()).unwrap();

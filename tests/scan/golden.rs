@@ -30,7 +30,7 @@ fn scores_are_axlearns() {
                 })
                 .collect();
             let fixture = Fixture::of_model(&texts, |dir| {
-                support::axlearn::convert(&case, dir);
+                crate::convert::convert_case(&case, dir);
                 fs::write(dir.join("tokenizer.json"), word_tokenizer(64)).unwrap();
             });
             let outcome = run(&fixture.request("out"));
