@@ -10,6 +10,8 @@
 //! hub ──► checkpoint ──► models (layers) ──► observe ──► metrics ──► store (parquet)
 //!  └────► corpus (rows → sample → tokens → batches) ─┘
 //!                        └────────── scan drives all of it ─────────┘
+//!
+//! hub ──► checkpoint::axlearn ──► convert ──► checkpoint directory
 //! ```
 //!
 //! | room | what it does |
@@ -19,7 +21,7 @@
 //! | [`manifest`] | known models and datasets, and what an argument stands for |
 //! | [`hub`] | downloads from the Hugging Face Hub (cache, resume, checksum, offline) and from public buckets |
 //! | [`checkpoint`] | weights on disk, read lazily |
-//! | [`corpus`] | rows of parquet, jsonl or txt files, sampled, tokenised, put into batches |
+//! | [`corpus`] | rows of parquet, jsonl or txt files, sampled, tokenised, put into batches; SentencePiece models |
 //! | [`layers`] | what a model is made of; attention with row statistics |
 //! | [`models`] | decoder architectures, one file per family |
 //! | [`observe`] | what a forward pass tells about each layer's attention |
@@ -27,6 +29,7 @@
 //! | [`scan`] | the plan and the two executors |
 //! | [`store`] | parquet tables, parts of unfinished runs, the run manifest |
 //! | [`demo`] | the checkpoints and texts that ship in the binary |
+//! | [`machine`] | how much memory and disk there is |
 //! | [`random`] | CPython's and NumPy's random numbers |
 //!
 //! # A scan, in a program
@@ -71,6 +74,32 @@
 //! for head in &outcome.heads {
 //!     let means = head.sums.means();
 //!     assert!(means.sparsity_score > 0.0 && means.sparsity_score <= 1.0);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # A conversion, in a program
+//!
+//! ```no_run
+//! use attnscope::convert::{self, OutputType, Plan, Request, Stage, Watcher};
+//! use attnscope::hub::bucket::BucketSettings;
+//!
+//! struct Silent;
+//! impl Watcher for Silent {
+//!     fn planned(&self, _plan: &Plan) {}
+//!     fn begin(&self, _stage: Stage, _total: u64, _done: u64) {}
+//!     fn advance(&self, _bytes: u64, _received: u64) {}
+//!     fn is_stopped(&self) -> bool { false }
+//! }
+//!
+//! # fn main() -> attnscope::Result<()> {
+//! let models = attnscope::manifest::models()?;
+//! let (out, bucket) = ("gala-7b-sigmoid".as_ref(), BucketSettings::from_env()?);
+//! if let Some(request) = Request::of_manifest(&models[0], OutputType::Bf16, out, &bucket) {
+//!     println!("{}", convert::plan(&request)?);
+//!     let outcome = convert::run(&Request { verify: true, ..request }, &Silent)?;
+//!     println!("{} tensors", outcome.conversion.tensors.len());
 //! }
 //! # Ok(())
 //! # }

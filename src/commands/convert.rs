@@ -1,6 +1,10 @@
 //! `attnscope convert`: checkpoints of other programs into checkpoint directories.
 
-use std::{ops::Range, path::PathBuf, process::ExitCode};
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Subcommand, ValueEnum, builder::FalseyValueParser};
 
@@ -49,8 +53,8 @@ struct Axlearn {
     tokenizer: Option<Location>,
 
     /// Directory for the result
-    #[arg(long, env = "ATTNSCOPE_OUT")]
-    out: PathBuf,
+    #[arg(long, env = "ATTNSCOPE_OUT", required_unless_present = "dry_run")]
+    out: Option<PathBuf>,
 
     /// Element type of the result: f32 is exact, bf16 rounds to nearest and takes half the space
     #[arg(long, env = "ATTNSCOPE_DTYPE", default_value = "f32")]
@@ -155,8 +159,10 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
 
 impl Axlearn {
     fn request(&self) -> Result<Request> {
+        // A dry run needs none.
+        let out = self.out.clone().unwrap_or_default();
         let request = match (&self.config, &self.attention_function, &self.tokenizer) {
-            (Some(name), ..) => self.known(name)?,
+            (Some(name), ..) => self.known(name, &out)?,
             (None, Some(function), Some(tokenizer)) => Request {
                 checkpoint: self.checkpoint.clone(),
                 tokenizer: tokenizer.clone(),
@@ -165,7 +171,7 @@ impl Axlearn {
                 expected: None,
                 layers: None,
                 dtype: self.dtype.output(),
-                out: self.out.clone(),
+                out,
                 verify: false,
                 bucket: self.bucket.settings(),
             },
@@ -183,15 +189,10 @@ impl Axlearn {
     }
 
     /// What the manifest `name` says, for this checkpoint.
-    fn known(&self, name: &str) -> Result<Request> {
+    fn known(&self, name: &str, out: &Path) -> Result<Request> {
         let models = manifest::models()?;
         let request = |model: &ModelManifest| {
-            Request::of_manifest(
-                model,
-                self.dtype.output(),
-                &self.out,
-                &self.bucket.settings(),
-            )
+            Request::of_manifest(model, self.dtype.output(), out, &self.bucket.settings())
         };
         let found = models.iter().find(|model| model.name == name);
         let Some(request) = found.and_then(request) else {

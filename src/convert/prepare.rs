@@ -78,6 +78,9 @@ impl Prepared {
             });
         }
         let tokenizer = model.tokenizer_json()?;
+        if let Some(deviations) = model.deviations() {
+            tracing::warn!("{}: {deviations}", request.tokenizer.display().display());
+        }
 
         // In the order of the architecture, so that a layer's are side by side.
         let layout = OutputLayout::new(&tensors, request.dtype.safetensors(), MAX_FILE_BYTES)?;

@@ -147,7 +147,7 @@ fn sigint_and_sigterm() {
         let (out, output) = signalled(&fixture, signal, memory);
         let message = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(75), "{message}");
-        let remedy = format!("--resume --out {}", out.display());
+        let remedy = format!("{}: continue with --resume", out.display());
         assert!(message.contains(&remedy), "{message}");
         assert_eq!(names(&out), ["parts"]);
         let parts = names(&out.join("parts"));
