@@ -34,7 +34,7 @@ fn main() -> Result<()> {
     let texts = tokenizer::texts(&lines).with_context(|| corpus.display().to_string())?;
 
     let vocab_size = GalaConfig::demo(AttentionFunction::Softmax).vocab_size;
-    let tokenizer = tokenizer::train(&texts, vocab_size)?;
+    let tokenizer = tokenizer::convert(&tokenizer::train(&texts, vocab_size)?)?;
     for attention_function in [AttentionFunction::Softmax, AttentionFunction::Sigmoid] {
         let config = GalaConfig::demo(attention_function);
         let out = root

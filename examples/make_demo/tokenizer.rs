@@ -1,21 +1,20 @@
-//! Trains the demo's tokenizer: a byte-pair encoding in the shape of gala's, small enough to ship.
+//! Trains the demo's tokenizer: a SentencePiece model in the shape of gala's, small enough to ship, and converted as
+//! gala's is.
 //!
 //! What it shares with gala's: the ids (`<pad>`, `</s>`, `<unk>`, `<mask>`, `<n>`, then the 256 bytes, then the
 //! pieces), byte fallback for everything that is no piece, pieces that may span words but never end in a space,
 //! digits that never join, a word boundary `▁` before the first word, no beginning or end token. Newlines never
 //! reach it: `<n>` stands for them.
 //!
-//! One thing differs: a text that is a single newline and nothing else loses its word boundary.
-//!
-//! The merges are found here rather than by the trainer of `tokenizers`, which cannot keep pieces from ending in
-//! a space, and whose choice among equally frequent pairs is its own. On 15 kB of text the plainest algorithm
-//! will do: count all pairs, join the most frequent one, count again.
+//! The pieces are found here rather than by SentencePiece's trainer, which is no Rust. On 15 kB of text the plainest
+//! algorithm will do: count all pairs, join the most frequent one, count again.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, anyhow};
+use attnscope::corpus::sentencepiece::SentencePieceModel;
+use prost::Message;
 use serde::Deserialize;
-use serde_json::json;
 use tokenizers::Tokenizer;
 
 /// Ids 0 to 4. Only `<n>` is ever found in a text; the others are plain characters there, as in gala.
@@ -39,46 +38,91 @@ pub fn texts(corpus: &str) -> Result<Vec<String>> {
         .collect()
 }
 
-/// Trains on `texts` (newlines as they are) and returns a `tokenizer.json` with exactly `vocab_size` pieces.
-pub fn train(texts: &[String], vocab_size: usize) -> Result<String> {
-    let (pieces, merges) = find_pieces(&stretches(texts), vocab_size)?;
-    let vocabulary: BTreeMap<&str, usize> = pieces
-        .iter()
-        .enumerate()
-        .map(|(id, piece)| (piece.as_str(), id))
-        .collect();
-    let merges: Vec<[&str; 2]> = merges
-        .iter()
-        .map(|&(left, right)| [&*pieces[left], &*pieces[right]])
-        .collect();
-    let newline = CONTROL_PIECES[4];
-    let tokenizer = json!({
-        "version": "1.0",
-        "added_tokens": [{
-            "id": vocabulary[newline], "content": newline, "single_word": false, "lstrip": false,
-            "rstrip": false, "normalized": true, "special": false,
-        }],
-        // A text gets one word boundary in front, whatever it begins with, and none after a newline. So <n> is looked
-        // for in the normalised text, and in its normalised form, which the last step turns back into `<n>`.
-        "normalizer": { "type": "Sequence", "normalizers": [
-            { "type": "Prepend", "prepend": BOUNDARY },
-            { "type": "Replace", "pattern": { "String": " " }, "content": BOUNDARY },
-            { "type": "Replace", "pattern": { "Regex": r"\A▁<n>\z" }, "content": newline },
-        ] },
-        "decoder": { "type": "Sequence", "decoders": [
-            { "type": "Replace", "pattern": { "String": BOUNDARY }, "content": " " },
-            { "type": "ByteFallback" },
-            { "type": "Fuse" },
-            { "type": "Strip", "content": " ", "start": 1, "stop": 0 },
-        ] },
-        "model": {
-            "type": "BPE", "unk_token": "<unk>", "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
-            "vocab": vocabulary, "merges": merges,
-        },
+/// As much of `sentencepiece_model.proto` as the demo's model says; its defaults do for the rest.
+#[derive(prost::Message)]
+struct Model {
+    #[prost(message, repeated, tag = "1")]
+    pieces: Vec<Piece>,
+    #[prost(message, required, tag = "2")]
+    trainer_spec: TrainerSpec,
+    #[prost(message, required, tag = "3")]
+    normalizer_spec: NormalizerSpec,
+}
+
+#[derive(prost::Message)]
+struct Piece {
+    #[prost(string, required, tag = "1")]
+    piece: String,
+    #[prost(float, required, tag = "2")]
+    score: f32,
+    /// 1 normal, 2 unknown, 3 control, 4 user-defined, 6 byte.
+    #[prost(int32, required, tag = "3")]
+    kind: i32,
+}
+
+#[derive(prost::Message)]
+struct TrainerSpec {
+    /// 2 is byte-pair encoding.
+    #[prost(int32, required, tag = "3")]
+    model_type: i32,
+    #[prost(bool, required, tag = "35")]
+    byte_fallback: bool,
+    #[prost(int32, required, tag = "40")]
+    unk_id: i32,
+    #[prost(int32, required, tag = "41")]
+    bos_id: i32,
+    #[prost(int32, required, tag = "42")]
+    eos_id: i32,
+    #[prost(int32, required, tag = "43")]
+    pad_id: i32,
+}
+
+#[derive(prost::Message)]
+struct NormalizerSpec {
+    #[prost(string, required, tag = "1")]
+    name: String,
+    #[prost(bool, required, tag = "4")]
+    remove_extra_whitespaces: bool,
+}
+
+/// Trains on `texts` (newlines as they are) and returns a SentencePiece model with exactly `vocab_size` pieces.
+pub fn train(texts: &[String], vocab_size: usize) -> Result<Vec<u8>> {
+    let pieces = find_pieces(&stretches(texts), vocab_size)?;
+    let pieces = pieces.into_iter().enumerate().map(|(id, piece)| {
+        let (kind, score) = match id {
+            2 => (2, 0.0),
+            4 => (4, 0.0),
+            0..5 => (3, 0.0),
+            5..=260 => (6, 0.0),
+            // What was found first is joined first.
+            _ => (1, 261.0 - id as f32),
+        };
+        Piece { piece, score, kind }
     });
-    // Once through the library that will read it: this checks the file and puts it into the usual form.
+    let model = Model {
+        pieces: pieces.collect(),
+        trainer_spec: TrainerSpec {
+            model_type: 2,
+            byte_fallback: true,
+            unk_id: 2,
+            bos_id: -1,
+            eos_id: 1,
+            pad_id: 0,
+        },
+        normalizer_spec: NormalizerSpec {
+            name: "identity".into(),
+            remove_extra_whitespaces: false,
+        },
+    };
+    Ok(model.encode_to_vec())
+}
+
+/// The `tokenizer.json` of such a model.
+pub fn convert(model: &[u8]) -> Result<String> {
     let tokenizer =
-        Tokenizer::from_bytes(serde_json::to_vec(&tokenizer)?).map_err(|error| anyhow!(error))?;
+        SentencePieceModel::from_bytes("demo.model".as_ref(), model)?.tokenizer_json()?;
+    // Once through the library that will read it, for the usual form.
+    let tokenizer = Tokenizer::from_bytes(tokenizer.to_string()).map_err(|error| anyhow!(error))?;
     tokenizer.to_string(false).map_err(|error| anyhow!(error))
 }
 
@@ -108,11 +152,8 @@ fn stretches(texts: &[String]) -> Vec<String> {
     stretches
 }
 
-/// Pieces in the order of their ids, and the pairs of ids to join, the first pair first.
-type Pieces = (Vec<String>, Vec<(usize, usize)>);
-
-/// Control pieces, bytes and single characters, then joined pairs until there are `vocab_size` pieces.
-fn find_pieces(stretches: &[String], vocab_size: usize) -> Result<Pieces> {
+/// Pieces in the order of their ids: control pieces, bytes and single characters, then joined pairs until there are `vocab_size` pieces.
+fn find_pieces(stretches: &[String], vocab_size: usize) -> Result<Vec<String>> {
     let mut pieces: Vec<String> = CONTROL_PIECES
         .iter()
         .map(|piece| piece.to_string())
@@ -137,7 +178,6 @@ fn find_pieces(stretches: &[String], vocab_size: usize) -> Result<Pieces> {
                 .collect()
         })
         .collect();
-    let mut merges = Vec::new();
     while pieces.len() < vocab_size {
         let mut counts: BTreeMap<(usize, usize), usize> = BTreeMap::new();
         for pair in sequences.iter().flat_map(|sequence| sequence.windows(2)) {
@@ -168,12 +208,11 @@ fn find_pieces(stretches: &[String], vocab_size: usize) -> Result<Pieces> {
         if id == pieces.len() {
             pieces.push(joined);
         }
-        merges.push(pair);
         for sequence in &mut sequences {
             join(sequence, pair, id);
         }
     }
-    Ok((pieces, merges))
+    Ok(pieces)
 }
 
 /// Replaces every `pair` in `sequence` by `id`, from left to right.

@@ -9,7 +9,8 @@
 //! [`Rows`] numbers the texts of parquet, JSON-lines and text files as Hugging Face's `datasets` does;
 //! [`sample_rows`] draws row numbers as CPython's `random.sample` does; [`TextTokenizer`] reads those
 //! rows and keeps their token ids; [`plan_batches`] groups them. Everything here blocks, and takes
-//! paths of local files: fetching them is the business of the Hub's room.
+//! paths of local files: fetching them is the business of the Hub's room. [`sentencepiece`] makes a `tokenizer.json`
+//! for a model that came without one.
 //!
 //! ```
 //! use attnscope::corpus::{BatchLimit, SampleSize, plan_batches, sample_rows};

@@ -10,9 +10,9 @@
 //! ends removed and runs of them collapsed (`remove_extra_whitespaces`); a space in front (`add_dummy_prefix`);
 //! spaces written as `▁` (`escape_whitespaces`).
 //!
-//! **User-defined symbols** cannot be added tokens. Looked for before normalisation, an added token cuts
-//! the text into pieces which are normalised one by one, each with a space in front; looked for afterwards, it is itself
-//! normalised first, and found only where the text has the space in front of it, too. Instead a pre-tokenizer
+//! **User-defined symbols** cannot be added tokens. Looked for before normalisation, an added token cuts the text into
+//! stretches that are normalised one by one, each with a space in front. Looked for afterwards, it is itself
+//! normalised first, and found only where the text, too, has the space in front of it. Instead a pre-tokenizer
 //! splits the normalised text at the symbols, so that each is a word of its own, which the model looks up
 //! (`ignore_merges`). A second one keeps other words from being looked up that are spelled like a piece but are
 //! none, such as `</s>` alone between two symbols: it cuts them where joining would leave a border anyway.
@@ -28,8 +28,8 @@
 //! - Joining lr alone comes to two parts once at most: just before the end. So a piece is only ever made of the one
 //!   pair that is left last when its own text is joined. Other ways to split it into pieces never occur, and a piece
 //!   that joining its own text does not make is never made at all.
-//! - So both look at the same candidates at every step, and where no two pieces share a score, in the same order. (Where two
-//!   do, SentencePiece takes the leftmost of either, which ranks cannot say. Such models are refused.)
+//! - So both look at the same candidates at every step, and where no two pieces share a score, in the same order.
+//!   (Where two do, SentencePiece takes the leftmost of either, which ranks cannot say. Such models are refused.)
 //!
 //! **Unknown characters** become the pieces of their bytes, or, without byte fallback, one unknown piece for a
 //! run of them.
@@ -288,8 +288,8 @@ impl SentencePieceModel {
                 .find(|name| name.chars().count() == 1)
             {
                 return unsupported(format!(
-                    "the character {name:?} is the name of a piece of type {kind:?}, and would become that piece where it \
-                     is typed"
+                    "the character {name:?} is the name of a piece of type {kind:?}, and would become that \
+                     piece where it is typed"
                 ));
             }
         }
@@ -349,7 +349,10 @@ impl SentencePieceModel {
                 )));
             }
         }
-        let split = |regex: &str| json!({ "type": "Split", "pattern": { "Regex": regex }, "behavior": "Isolated", "invert": false });
+        let split = |regex: &str| {
+            let pattern = json!({ "Regex": regex });
+            json!({ "type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false })
+        };
         let mut steps = vec![split(&symbols.regex())];
         if let Some((regex, depth)) = cuts.regex() {
             steps.extend((0..depth).map(|_| split(&regex)));

@@ -119,14 +119,17 @@ impl Normalizer {
 
     /// The `normalizer` of tokenizer.json, null for none.
     pub fn json(&self) -> Result<Value, Problem> {
-        let replace = |regex: String, content: &str| json!({ "type": "Replace", "pattern": { "Regex": regex }, "content": content });
+        let replace = |regex: &str, content: &str| {
+            let pattern = json!({ "Regex": regex });
+            json!({ "type": "Replace", "pattern": pattern, "content": content })
+        };
         let prefix = json!({ "type": "Prepend", "prepend": self.space() });
         let mut steps = Vec::new();
         if self.prefix_comes_first() {
             steps.push(prefix.clone());
         }
         if let Some(text) = self.carriage_return() {
-            steps.push(replace(RETURN.into(), &text));
+            steps.push(replace(RETURN, &text));
         }
         if self.map.is_some() {
             let map = Precompiled::from(&self.charsmap).map_err(|error| {
@@ -135,20 +138,20 @@ impl Normalizer {
             steps.push(json!(map));
         }
         if self.remove_extra_whitespaces {
-            steps.push(replace(r"\A +".into(), ""));
-            steps.push(replace(" {2,}".into(), " "));
+            steps.push(replace(r"\A +", ""));
+            steps.push(replace(" {2,}", " "));
         }
         if self.add_dummy_prefix && !self.prefix_comes_first() {
             steps.push(prefix);
         }
         if self.escape_whitespaces {
-            steps.push(replace(" ".into(), SPACE));
+            steps.push(replace(" ", SPACE));
         }
         if self.remove_extra_whitespaces {
             // Last, as SentencePiece does: this takes a `▁` that was typed, too, and the prefix if it is all there is.
             // The look behind keeps a long run in the middle from being tried at each of its characters.
             let space = self.space();
-            steps.push(replace(format!(r"(?<!{space}){space}++\z"), ""));
+            steps.push(replace(&format!(r"(?<!{space}){space}++\z"), ""));
         }
         Ok(match steps.is_empty() {
             true => Value::Null,
@@ -170,7 +173,7 @@ impl Normalizer {
     }
 
     /// A space as pieces have it.
-    pub fn space(&self) -> &'static str {
+    fn space(&self) -> &'static str {
         match self.escape_whitespaces {
             true => SPACE,
             false => " ",
