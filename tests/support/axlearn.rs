@@ -1,5 +1,5 @@
-//! Turns an axlearn checkpoint (an `index` and zarr v2 arrays below `gda/`) into a checkpoint directory, for
-//! models small enough to be held in memory.
+//! Turns an axlearn checkpoint (an `index` and zarr v2 arrays below `gda/`) into a checkpoint directory, in the plain
+//! way, with whole arrays in memory: what the converter is held against.
 
 use std::{collections::BTreeMap, collections::HashMap, fs, path::Path};
 
