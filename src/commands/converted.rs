@@ -55,8 +55,7 @@ impl Converter {
         }
         let plan = conversion::plan(&request)?;
         terminal::say(&format!(
-            "{name} is not on this machine. {} have to be downloaded from {}, and {} ({}) to be written to {}.\n\
-             Do it now? [y/N]",
+            "{name} is not on this machine. To download: {} from {}. To write: {} ({}) to {}.\nDo it now? [y/N]",
             human(plan.read_bytes),
             plan.checkpoint,
             human(plan.written_bytes),

@@ -134,6 +134,10 @@ impl Files for Source {
         self.files().open(path)
     }
 
+    fn distrust(&self, path: &str) -> &'static str {
+        self.files().distrust(path)
+    }
+
     fn expect(&self, files: &[(String, u64)]) -> Result<()> {
         self.files().expect(files)
     }
@@ -190,6 +194,13 @@ impl Files for BucketFiles {
 
     fn open(&self, path: &str) -> Result<Box<dyn Read + Send>> {
         Ok(Box::new(self.spool()?.reader(self.file(path)?)))
+    }
+
+    fn distrust(&self, path: &str) -> &'static str {
+        if let (Ok(spool), Ok(file)) = (self.spool(), self.file(path)) {
+            spool.remove(file);
+        }
+        "what was fetched of it has been removed, run the command again"
     }
 
     fn expect(&self, files: &[(String, u64)]) -> Result<()> {

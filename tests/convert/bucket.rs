@@ -124,13 +124,19 @@ fn servers_that_are_busy_or_cut_connections() {
 fn contents_that_are_not_what_the_server_announces() {
     let source = Source::chunked();
     run(&source.request("local")).unwrap();
-    for (hash, flip) in [(Hash::Wrong, None), (Hash::Right, Some(150))] {
+    // The decoder notices a wrong magic number long before the end of the file.
+    let cases = [
+        (Hash::Wrong, None),
+        (Hash::Right, Some((O_PROJ, 150))),
+        (Hash::Right, Some(("emb/token_emb/weight/0.0", 1))),
+    ];
+    for (i, (hash, flip)) in cases.into_iter().enumerate() {
         let server = BucketServer::start(&source.path(""));
         server.set(|manner| manner.hash = hash);
-        if let Some(byte) = flip {
-            server.fault(&key(O_PROJ), 2, Fault::FlipAt(byte));
+        if let Some((chunk, byte)) = flip {
+            server.fault(&key(chunk), 2, Fault::FlipAt(byte));
         }
-        let out = format!("out-{hash:?}");
+        let out = format!("out-{i}");
         let request = remote(&source, &server, &out);
         let error = run(&request).unwrap_err();
         // Damage may be noticed by the decoder before the end of the file, where the checksum is.

@@ -25,6 +25,12 @@ pub trait Files: Send + Sync {
     /// `std::io::Error`.
     fn open(&self, path: &str) -> Result<Box<dyn Read + Send>>;
 
+    /// A file that was read has turned out to be damaged: what is kept of it on the way is dropped. Returns what a
+    /// person can do.
+    fn distrust(&self, _path: &str) -> &'static str {
+        "copy it again"
+    }
+
     /// Files that will be opened soon, and how many bytes of each: a reader from afar can begin to fetch them.
     fn expect(&self, _files: &[(String, u64)]) -> Result<()> {
         Ok(())

@@ -179,11 +179,13 @@ impl<F: Files> AxlearnCheckpoint<F> {
     /// What a failure to read a chunk means: [`Error::Checkpoint`] naming the chunk if it is damaged, the error
     /// of its reader otherwise.
     pub fn chunk_error(&self, array: &Array, place: &[usize], error: io::Error) -> Error {
-        let path = self.files.locate(&array.chunk_path(place));
+        let chunk = array.chunk_path(place);
+        let path = self.files.locate(&chunk);
         if error.kind() == io::ErrorKind::InvalidData {
+            let remedy = self.files.distrust(&chunk);
             return Error::Checkpoint {
                 path,
-                message: format!("this chunk {error}; copy it again"),
+                message: format!("this chunk {error}; {remedy}"),
             };
         }
         match error.downcast::<Error>() {
