@@ -89,7 +89,7 @@ impl World {
         let names = fs::read_dir(self.pieces()).unwrap();
         names
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| name != ".lock")
+            .filter(|name| name != ".attnscope-lock")
             .partition(|name| name.ends_with(".piece"))
     }
 }

@@ -3,14 +3,14 @@
 //! ```text
 //! <object>-<version>-<offset>-<length>.piece    bytes of an object, whole
 //! .piece-….tmp                                  a piece that is being written
-//! .lock                                         held by the process that uses the directory
+//! .attnscope-lock                               held by the process that uses the directory
 //! ```
 //!
 //! `<object>` is a hash of the object's address, `<version>` one of its size and ETag: pieces of an object
 //! that has been replaced are never taken for pieces of the new one.
 
 use std::collections::HashMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -19,12 +19,11 @@ use tempfile::NamedTempFile;
 
 use super::BucketFile;
 use crate::error::{Error, Result};
-use crate::hex;
+use crate::{hex, store};
 
 const SUFFIX: &str = ".piece";
 const TEMPORARY_PREFIX: &str = ".piece-";
 const TEMPORARY_SUFFIX: &str = ".tmp";
-const LOCK: &str = ".lock";
 
 /// What the names of an object's pieces begin with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,14 +78,14 @@ pub(super) struct PieceDir {
     dir: PathBuf,
     /// Whole pieces that an earlier process left, by object, until somebody asks for them.
     found: HashMap<String, Vec<Piece>>,
-    _lock: Option<File>,
+    _lock: File,
 }
 
 impl PieceDir {
     /// Opens the directory or creates it, and removes half-written pieces.
     pub(super) fn open(dir: PathBuf) -> Result<PieceDir> {
         fs::create_dir_all(&dir).map_err(Error::io(&dir))?;
-        let lock = lock(&dir)?;
+        let lock = store::lock(&dir, &dir)?;
         let mut found: HashMap<String, Vec<Piece>> = HashMap::new();
         for entry in fs::read_dir(&dir).map_err(Error::io(&dir))? {
             let entry = entry.map_err(Error::io(&dir))?;
@@ -168,33 +167,6 @@ pub(super) fn discard(path: &Path) {
             tracing::warn!("{}: cannot be removed: {error}", path.display());
         }
         _ => {}
-    }
-}
-
-/// The kernel drops the lock with the process, so a killed one leaves none behind.
-fn lock(dir: &Path) -> Result<Option<File>> {
-    let path = dir.join(LOCK);
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(Error::io(&path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Err(Error::OutDir {
-            path: dir.to_path_buf(),
-            message: "another process is downloading into it; wait for its end, or choose another directory"
-                .to_owned(),
-        }),
-        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-            tracing::warn!(
-                "{}: the file system has no locks; run one download at a time",
-                path.display()
-            );
-            Ok(None)
-        }
-        Err(TryLockError::Error(error)) => Err(Error::io(&path)(error)),
     }
 }
 
