@@ -27,7 +27,7 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 pub use plan::{Plan, PlannedArray, PlannedFile};
@@ -46,6 +46,9 @@ use crate::{
     machine,
     manifest::{ModelManifest, ModelSizes},
 };
+
+/// How soon a stop is noticed by those who wait for the network.
+const POLL: Duration = Duration::from_millis(10);
 
 /// What to convert, and how.
 #[derive(Debug, Clone)]
@@ -293,10 +296,18 @@ fn convert_arrays(
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..PARALLEL_ARRAYS {
-            scope.spawn(worker);
+        let workers: Vec<_> = (0..PARALLEL_ARRAYS).map(|_| scope.spawn(worker)).collect();
+        while !workers.iter().all(|worker| worker.is_finished()) {
+            // A worker that waits for the network asks nobody whether to go on.
+            if watcher.is_stopped() || stop.load(Ordering::Relaxed) {
+                source.stop();
+            }
+            std::thread::sleep(POLL);
         }
     });
+    if watcher.is_stopped() && first_error.lock().is_ok_and(|error| error.is_some()) {
+        return Err(request.interrupted());
+    }
     match first_error
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner)

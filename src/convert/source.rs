@@ -93,6 +93,15 @@ impl Source {
         Ok(())
     }
 
+    /// Nothing more is fetched, and nobody waits for the network any longer.
+    pub fn stop(&self) {
+        if let Self::Bucket(bucket) = self
+            && let Some(spool) = bucket.spool.get()
+        {
+            spool.stop();
+        }
+    }
+
     /// Bytes that came over the network so far.
     pub fn received(&self) -> u64 {
         match self {

@@ -13,7 +13,7 @@ use nix::{
 };
 
 use super::{Mesh, Sizes, Source, assert_nothing_looks_finished, contents, tokenizer};
-use crate::support::bucket::BucketServer;
+use crate::support::bucket::{BucketServer, Fault};
 
 /// Some megabytes, in many chunks.
 fn source() -> Source {
@@ -122,5 +122,31 @@ fn sigint_ends_it_in_good_order() {
         "{stderr}"
     );
     assert_nothing_looks_finished(&source.path("out"));
+    assert!(convert(&source, &server, "out").wait().unwrap().success());
+}
+
+/// A server that does not send the rest of a chunk keeps nobody who wants to stop.
+#[test]
+fn sigint_while_the_network_is_silent() {
+    let source = source();
+    let server = BucketServer::start(&source.path(""));
+    let chunk = "transformer/repeat/layer/feed_forward/linear1_0/weight/0.0.0";
+    let path = format!("bucket/run/checkpoints/step_00250000/gda/model/decoder/{chunk}");
+    server.fault(&path, 1, Fault::HoldAfter(1000));
+    let start = Instant::now();
+    let child = convert(&source, &server, "out");
+    server.wait_for(|log| log.iter().any(|request| request.path == path));
+    thread::sleep(Duration::from_millis(200));
+    signal::kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    server.release();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(75), "{stderr}");
+    assert!(
+        stderr.contains("continue with the same command"),
+        "{stderr}"
+    );
+    // The connection would be given up after 20 s.
+    assert!(start.elapsed() < Duration::from_secs(15));
     assert!(convert(&source, &server, "out").wait().unwrap().success());
 }

@@ -134,12 +134,19 @@ impl Spool {
     }
 }
 
-impl Drop for Spool {
-    fn drop(&mut self) {
+impl Spool {
+    /// Ends all fetching. Readers that wait for a piece get an error; pieces that are there can still be read.
+    pub fn stop(&self) {
         self.shared.lock().stopped = true;
         self.shared.stop.send_replace(true);
         self.shared.work.notify_all();
         self.shared.news.notify_all();
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        self.stop();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the download has panicked");
