@@ -243,10 +243,10 @@ fn is_out_of_memory(error: &candle_core::Error) -> bool {
 fn io_remedy(error: &std::io::Error) -> &'static str {
     match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-            " (free some space, then run the same command with --resume)"
+            " (free some space, then run the same command again, a scan with --resume)"
         }
         std::io::ErrorKind::FileTooLarge => {
-            " (raise the limit, `ulimit -f`, then run the same command with --resume)"
+            " (raise the limit, `ulimit -f`, then run the same command again, a scan with --resume)"
         }
         _ => "",
     }

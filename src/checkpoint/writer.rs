@@ -14,6 +14,8 @@ use safetensors::{
     tensor::{Metadata, TensorInfo},
 };
 
+use sha2::{Digest, Sha256};
+
 use super::{SINGLE_FILE, TensorSpec};
 use crate::{Error, Result};
 
@@ -125,6 +127,14 @@ impl OutputLayout {
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    /// Of the headers of all files: layouts that agree in it have every tensor in the same place.
+    pub fn sha256(&self) -> String {
+        let headers = self.files.iter().map(|file| file.header.as_slice());
+        let mut hash = Sha256::new();
+        headers.for_each(|header| hash.update(header));
+        crate::hex(&hash.finalize())
     }
 
     /// The content of `model.safetensors.index.json`; `None` where there is a single file, which needs none.

@@ -101,6 +101,8 @@ impl BucketArgs {
 /// Element types of a result.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Dtype {
+    /// float32
+    Auto,
     /// float32: every bit of the source
     F32,
     /// bfloat16: rounded to nearest, ties to even
@@ -111,7 +113,7 @@ impl Dtype {
     /// As the library takes it.
     pub fn output(self) -> OutputType {
         match self {
-            Self::F32 => OutputType::F32,
+            Self::Auto | Self::F32 => OutputType::F32,
             Self::Bf16 => OutputType::Bf16,
         }
     }
@@ -147,7 +149,6 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
         terminal::print(&text)?;
         return Ok(ExitCode::SUCCESS);
     }
-    terminal::catch_signals();
     let outcome = convert(&request, quiet)?;
     let text = match args.json {
         true => format!("{}\n", to_json(&request, &outcome)),
@@ -220,6 +221,7 @@ pub fn convert(request: &Request, quiet: bool) -> Result<Outcome> {
     let outcome = outcome?;
     let out = request.out.display();
     let verified = match outcome.was_verified {
+        true if outcome.was_finished => ", read back and equal to what the source was",
         true => ", read back and equal to the source",
         false => "",
     };
@@ -243,7 +245,7 @@ pub fn convert(request: &Request, quiet: bool) -> Result<Outcome> {
 
 fn to_json(request: &Request, outcome: &Outcome) -> serde_json::Value {
     serde_json::json!({
-        "out": request.out,
+        "out": request.out.display().to_string(),
         "plan": outcome.plan,
         "conversion": outcome.conversion,
         "was_finished": outcome.was_finished,

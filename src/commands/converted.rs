@@ -25,8 +25,18 @@ pub struct Converter {
 impl Converter {
     /// Converts `model` into the cache, or finds it there.
     pub fn run(&self, model: &ModelManifest) -> Result<PathBuf> {
+        let settings = HubSettings::from_env()?;
+        let there = match self.dtype {
+            Some(dtype) => conversion::cached_as(&settings.assets, &model.name, dtype),
+            None => conversion::cached(&settings.assets, &model.name),
+        };
+        if let Some(dir) = there {
+            return Ok(dir);
+        }
+        if settings.offline {
+            return Err(not_there(model, settings));
+        }
         let request = self.request(model)?;
-        terminal::catch_signals();
         convert::convert(&request, self.quiet)?;
         Ok(request.out)
     }
@@ -40,10 +50,7 @@ impl Converter {
         }
         let name = &model.name;
         if offline || settings.offline {
-            return Err(Error::Offline {
-                what: format!("the conversion of {name}"),
-                cache: settings.assets,
-            });
+            return Err(not_there(model, settings));
         }
         let request = self.request(model)?;
         let missing = Error::Usage(format!(
@@ -83,5 +90,12 @@ impl Converter {
                 model.name
             ))
         })
+    }
+}
+
+fn not_there(model: &ModelManifest, settings: HubSettings) -> Error {
+    Error::Offline {
+        what: format!("the conversion of {}", model.name),
+        cache: settings.assets,
     }
 }

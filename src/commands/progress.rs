@@ -187,6 +187,8 @@ fn stage_name(stage: Stage) -> &'static str {
 
 impl convert::Watcher for ConvertProgress {
     fn planned(&self, plan: &convert::Plan) {
+        // Not before: until here nothing has been written, and whoever stops it need not wait.
+        terminal::catch_signals();
         let how = match plan.is_remote {
             true => "to download",
             false => "to read",

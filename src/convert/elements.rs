@@ -70,7 +70,7 @@ impl Output<2> for Bf16 {
 /// bfloat16's bits of a float32's, rounded to nearest, ties to even. Without a branch, unlike `bf16::from_f32`,
 /// so that it runs on whole vectors; a test compares the two.
 fn round(bits: u32) -> u16 {
-    let rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
     // A NaN stays one: the quiet bit keeps its payload from being rounded to an infinity.
     let is_nan = bits & 0x7fff_ffff > 0x7f80_0000;
     let nan = (bits >> 16) | 0x40;

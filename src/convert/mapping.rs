@@ -118,6 +118,9 @@ const GALA: [Rule; 13] = [
     },
 ];
 
+/// Far beyond any model, and small enough for a list of all tensors.
+const MAX_LAYERS: usize = 10_000;
+
 /// The subtree of axlearn's model that gala consists of.
 const DECODER: &str = "decoder/";
 
@@ -308,6 +311,13 @@ fn solve(place: &Path, arrays: &BTreeMap<String, Array>) -> Result<BTreeMap<char
                 ));
             }
         }
+    }
+    if let Some((layers, _)) = sizes.get(&'l')
+        && *layers > MAX_LAYERS
+    {
+        wrong.push(format!(
+            "there are {layers} layers, and no more than {MAX_LAYERS} are believed"
+        ));
     }
     if let [Some(d), Some(n), Some(h)] =
         ['d', 'n', 'h'].map(|axis| sizes.get(&axis).map(|size| size.0))

@@ -137,10 +137,16 @@ pub fn cache_dir(assets: &Path, name: &str, dtype: OutputType) -> PathBuf {
 
 /// The finished conversion of a known model among the `assets`; the exact one where there are two.
 pub fn cached(assets: &Path, name: &str) -> Option<PathBuf> {
-    let places = [OutputType::F32, OutputType::Bf16].map(|dtype| cache_dir(assets, name, dtype));
-    places
+    let types = [OutputType::F32, OutputType::Bf16];
+    types
         .into_iter()
-        .find(|dir| dir.join("config.json").is_file())
+        .find_map(|dtype| cached_as(assets, name, dtype))
+}
+
+/// The finished conversion of a known model to an element type among the `assets`.
+pub fn cached_as(assets: &Path, name: &str, dtype: OutputType) -> Option<PathBuf> {
+    let dir = cache_dir(assets, name, dtype);
+    dir.join("config.json").is_file().then_some(dir)
 }
 
 /// What [`run`] would do. Reads `index`, the arrays' descriptions, the listing of their chunks and the tokenizer.
@@ -168,7 +174,7 @@ pub fn run(request: &Request, watcher: &dyn Watcher) -> Result<Outcome> {
         Some(conversion) => {
             if request.verify {
                 let sums = conversion.checksums();
-                verify(&request.out, &prepared, &sums, watcher)?;
+                verify(request, &request.out, &prepared, &sums, watcher)?;
             }
             conversion
         }
@@ -190,6 +196,9 @@ fn finished(request: &Request, prepared: &Prepared) -> Result<Option<Conversion>
         path: request.out.clone(),
         message,
     };
+    if request.out.is_file() {
+        return Err(refused("is a file; a directory is needed".into()));
+    }
     if let Some(conversion) = Conversion::read(&request.out)?
         && request.out.join("config.json").is_file()
     {
@@ -225,6 +234,11 @@ fn finished(request: &Request, prepared: &Prepared) -> Result<Option<Conversion>
 fn convert(request: &Request, prepared: &Prepared, watcher: &dyn Watcher) -> Result<Conversion> {
     check_disk(request, prepared)?;
     let mut work = WorkDir::open(&request.out, prepared)?;
+    // Another process may have come to its end meanwhile.
+    if let Some(conversion) = finished(request, prepared)? {
+        work.remove();
+        return Ok(conversion);
+    }
     if let Some(rest) = work.pending(prepared)? {
         prepared.checkpoint.files().begin(work.dir())?;
         let bytes_of = |arrays: &mut dyn Iterator<Item = usize>| -> u64 {
@@ -239,9 +253,9 @@ fn convert(request: &Request, prepared: &Prepared, watcher: &dyn Watcher) -> Res
     let sums = work.checksums(prepared);
     work.write_descriptions(request, prepared)?;
     if request.verify {
-        verify(work.dir(), prepared, &sums, watcher)?;
+        verify(request, work.dir(), prepared, &sums, watcher)?;
     }
-    work.publish(prepared, &sums, watcher)
+    work.publish(request, prepared, &sums, watcher)
 }
 
 /// Converts the arrays `rest`, some of them at the same time.
@@ -305,19 +319,19 @@ fn convert_arrays(
             std::thread::sleep(POLL);
         }
     });
-    if watcher.is_stopped() && first_error.lock().is_ok_and(|error| error.is_some()) {
-        return Err(request.interrupted());
-    }
-    match first_error
+    let first_error = first_error
         .into_inner()
-        .unwrap_or_else(PoisonError::into_inner)
-    {
+        .unwrap_or_else(PoisonError::into_inner);
+    match first_error {
+        // Whatever it says, the stop is what it comes from.
+        Some(_) if watcher.is_stopped() => Err(request.interrupted()),
         Some(error) => Err(error),
         None => Ok(()),
     }
 }
 
 fn verify(
+    request: &Request,
     dir: &Path,
     prepared: &Prepared,
     sums: &BTreeMap<String, u64>,
@@ -325,7 +339,8 @@ fn verify(
 ) -> Result<()> {
     watcher.begin(Stage::Verifying, prepared.layout.bytes(), 0);
     verify::verify(dir, &prepared.tensors, sums, &|bytes| {
-        watcher.advance(bytes, 0)
+        watcher.advance(bytes, 0);
+        request.go_on(watcher)
     })
 }
 
@@ -366,6 +381,14 @@ impl Request {
             verify: false,
             bucket: bucket.clone(),
         })
+    }
+
+    /// An error if the watcher wants to stop.
+    fn go_on(&self, watcher: &dyn Watcher) -> Result<()> {
+        match watcher.is_stopped() {
+            true => Err(self.interrupted()),
+            false => Ok(()),
+        }
     }
 
     fn interrupted(&self) -> Error {

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Request,
-    config::config,
+    config::{PAD_TOKEN_ID, config},
     elements::FloatType,
     mapping::Mapping,
     plan::{Plan, PlannedArray, PlannedFile},
@@ -58,12 +58,22 @@ impl Prepared {
         check_types(&place, checkpoint.arrays())?;
 
         let (model, tokenizer_sha256) = tokenizer_model(request)?;
+        let refused = |message: &str| Error::Tokenizer {
+            path: request.tokenizer.display(),
+            message: format!("{message}; is this the tokenizer of a gala?"),
+        };
+        let Some(eos_token_id) = model.eos_id() else {
+            return Err(refused("has no piece that ends a text (`eos_id`)"));
+        };
+        if model.pad_id().is_some_and(|id| id != PAD_TOKEN_ID) {
+            return Err(refused("pads with another id than 0, as axlearn does"));
+        }
         let layers = request.layers.unwrap_or(mapping.sizes.num_hidden_layers);
         let config = config(
             &mapping,
             layers,
             &request.attention_function,
-            model.eos_id().unwrap_or(1),
+            eos_token_id,
             request.dtype.torch_dtype(),
         );
         let tensors = check_tensors(&mapping, &config)?;
@@ -86,8 +96,12 @@ impl Prepared {
         let layout = OutputLayout::new(&tensors, request.dtype.safetensors(), MAX_FILE_BYTES)?;
         let plan = plan(request, &checkpoint, &mapping, &layout, layers);
         let fingerprint = Fingerprint::from([
-            ("checkpoint".into(), json!(place)),
-            ("tokenizer".into(), json!(request.tokenizer.display())),
+            // One and the same from wherever the command is typed.
+            (
+                "checkpoint".into(),
+                json!(place.canonicalize().unwrap_or(place)),
+            ),
+            ("layout_sha256".into(), json!(layout.sha256())),
             ("tokenizer_sha256".into(), json!(tokenizer_sha256)),
             ("layers".into(), json!(layers)),
             (
@@ -129,6 +143,7 @@ impl Prepared {
     pub fn stored_sha256(&self, index: usize) -> String {
         let array = &self.checkpoint.arrays()[&self.mapping.arrays[index].source];
         let mut hash = Sha256::new();
+        hash.update(format!("{:?}", array.layout));
         for (place, bytes) in array.layout.places().zip(&array.stored) {
             let path = array.chunk_path(&place);
             hash.update(&path);
@@ -262,8 +277,10 @@ fn plan(
         })
         .collect();
     let is_remote = matches!(request.checkpoint, Location::Bucket(_));
-    let windows = arrays.windows(PARALLEL_ARRAYS);
-    let spooled = windows.map(|window| window.iter().map(|array| array.bytes).sum());
+    // Any two may be under way at the same time.
+    let mut largest: Vec<u64> = arrays.iter().map(|array| array.bytes).collect();
+    largest.sort_unstable_by(|a, b| b.cmp(a));
+    let spooled = largest.iter().take(PARALLEL_ARRAYS).sum();
     let parameters = mapping
         .tensors()
         .map(|spec| spec.shape.iter().product::<usize>() as u64)
@@ -282,11 +299,7 @@ fn plan(
             })
             .collect(),
         written_bytes: layout.bytes(),
-        spooled_bytes: if is_remote {
-            spooled.max().unwrap_or(0)
-        } else {
-            0
-        },
+        spooled_bytes: if is_remote { spooled } else { 0 },
         layers,
         num_hidden_layers: mapping.sizes.num_hidden_layers,
         parameters,

@@ -39,7 +39,7 @@ pub(super) struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            streams: 128,
+            streams: 64,
             band: 192 << 20,
             block: 1 << 20,
             write: 4 << 20,

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
     str::FromStr,
     sync::{Arc, OnceLock},
+    time::SystemTime,
 };
 
 use crate::{
@@ -55,10 +56,13 @@ impl Location {
         match self {
             Self::Local(path) => fs::read(path).map_err(Error::io(path)),
             Self::Bucket(url) => {
-                let Some((folder, name)) = url.rsplit_once('/') else {
-                    return Err(Error::Usage(format!("{url} names no file")));
+                let path = url.trim_start_matches("gs://");
+                let Some((folder, name)) = path.rsplit_once('/') else {
+                    return Err(Error::Usage(format!(
+                        "{url} names no file: gs://bucket/path is needed"
+                    )));
                 };
-                Bucket::open(folder, settings.clone())?.read(name)
+                Bucket::open(&format!("gs://{folder}"), settings.clone())?.read(name)
             }
         }
     }
@@ -110,10 +114,15 @@ impl Source {
         }
     }
 
-    /// What identifies the content of a file in a bucket, beside its size.
+    /// What tells the content of a file from another of the same size, as far as that can be had without reading
+    /// it: the bucket's ETag, or the time of the last change.
     pub fn tag(&self, path: &str) -> Option<String> {
         match self {
-            Self::Local(_) => None,
+            Self::Local(files) => {
+                let changed = fs::metadata(files.locate(path)).ok()?.modified().ok()?;
+                let since = changed.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+                Some(since.as_nanos().to_string())
+            }
             Self::Bucket(bucket) => bucket.files.get()?.get(path)?.e_tag.clone(),
         }
     }

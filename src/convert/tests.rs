@@ -130,13 +130,13 @@ fn check<const S: usize>(
         elements += rows * columns;
     }
     assert_eq!(written.into_inner(), (elements * S) as u64, "written once");
-    verify::verify(out.path(), &tensors, &sums, &|_| {}).unwrap();
+    verify::verify(out.path(), &tensors, &sums, &|_| Ok(())).unwrap();
     // A wrong element is found.
     let mut bytes = bytes;
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
     std::fs::write(&path, bytes).unwrap();
-    let error = verify::verify(out.path(), &tensors, &sums, &|_| {}).unwrap_err();
+    let error = verify::verify(out.path(), &tensors, &sums, &|_| Ok(())).unwrap_err();
     assert!(error.to_string().contains("1 of"), "{error}");
 }
 

@@ -16,15 +16,18 @@ use crate::{
     checkpoint::{Checkpoint, TensorSpec},
 };
 
-/// The SHA-256 of a file.
-pub(super) fn sha256(path: &Path) -> Result<String> {
+/// The SHA-256 of a file. `read` is told of every part that has been read; an error from it ends the work.
+pub(super) fn sha256(path: &Path, read: &dyn Fn(u64) -> Result<()>) -> Result<String> {
     let mut file = File::open(path).map_err(Error::io(path))?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {
         match file.read(&mut buffer) {
             Ok(0) => return Ok(crate::hex(&hash.finalize())),
-            Ok(read) => hash.update(&buffer[..read]),
+            Ok(length) => {
+                hash.update(&buffer[..length]);
+                read(length as u64)?;
+            }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(Error::io(path)(error)),
         }
@@ -40,12 +43,16 @@ pub(super) fn verify(
     dir: &Path,
     tensors: &[TensorSpec],
     expected: &BTreeMap<String, u64>,
-    read: &(dyn Fn(u64) + Sync),
+    read: &(dyn Fn(u64) -> Result<()> + Sync),
 ) -> Result<()> {
     let checkpoint = Checkpoint::open(dir)?;
     checkpoint.check(tensors)?;
     let differs = |spec: &&TensorSpec| -> Option<Result<String>> {
-        match checksum(&checkpoint, spec, read) {
+        let checksum = checksum(&checkpoint, spec).and_then(|(found, bytes)| {
+            read(bytes)?;
+            Ok(found)
+        });
+        match checksum {
             Ok(found) if expected.get(&spec.name) == Some(&found) => None,
             Ok(_) => Some(Ok(spec.name.clone())),
             Err(error) => Some(Err(error)),
@@ -67,10 +74,11 @@ pub(super) fn verify(
     })
 }
 
-fn checksum(checkpoint: &Checkpoint, spec: &TensorSpec, read: &dyn Fn(u64)) -> Result<u64> {
+/// The checksum of a tensor, and how many bytes it has.
+fn checksum(checkpoint: &Checkpoint, spec: &TensorSpec) -> Result<(u64, u64)> {
     // `check` has found every tensor.
     let Some(entry) = checkpoint.get(&spec.name) else {
-        return Ok(0);
+        return Ok((0, 0));
     };
     let path = &checkpoint.files()[entry.file];
     let mut file = BufReader::with_capacity(1 << 20, File::open(path).map_err(Error::io(path))?);
@@ -80,18 +88,19 @@ fn checksum(checkpoint: &Checkpoint, spec: &TensorSpec, read: &dyn Fn(u64)) -> R
         [rows, columns] => (rows, columns),
         _ => (spec.shape.iter().product(), 1),
     };
-    match entry.dtype.bitsize() / 8 {
-        2 => lines::<2>(&mut file, rows, columns, read),
-        _ => lines::<4>(&mut file, rows, columns, read),
-    }
-    .map_err(Error::io(path))
+    let size = entry.dtype.bitsize() / 8;
+    let sum = match size {
+        2 => lines::<2>(&mut file, rows, columns),
+        _ => lines::<4>(&mut file, rows, columns),
+    };
+    let bytes = (rows * columns * size) as u64;
+    Ok((sum.map_err(Error::io(path))?, bytes))
 }
 
 fn lines<const N: usize>(
     file: &mut impl Read,
     rows: usize,
     columns: usize,
-    read: &dyn Fn(u64),
 ) -> std::io::Result<u64> {
     let checksum = Checksum::of_rows(0..columns);
     let mut line = vec![[0u8; N]; columns];
@@ -100,6 +109,5 @@ fn lines<const N: usize>(
         file.read_exact(line.as_flattened_mut())?;
         sum = sum.wrapping_add(checksum.share(row, &line));
     }
-    read((rows * columns * N) as u64);
     Ok(sum)
 }

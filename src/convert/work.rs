@@ -209,6 +209,7 @@ impl WorkDir {
     /// Moves the result to its place, `config.json` last, and removes the working directory.
     pub fn publish(
         self,
+        request: &Request,
         prepared: &Prepared,
         sums: &BTreeMap<String, u64>,
         watcher: &dyn Watcher,
@@ -219,9 +220,11 @@ impl WorkDir {
             let path = self.dir.join(name);
             let file = ConvertedFile {
                 bytes: fs::metadata(&path).map_err(Error::io(&path))?.len(),
-                sha256: sha256(&path)?,
+                sha256: sha256(&path, &|bytes| {
+                    watcher.advance(bytes, 0);
+                    request.go_on(watcher)
+                })?,
             };
-            watcher.advance(file.bytes, 0);
             Ok((name.clone(), file))
         });
         let conversion = Conversion {
@@ -246,8 +249,23 @@ impl WorkDir {
             }
         }
         sync_directory(&self.out)?;
-        fs::remove_dir_all(&self.dir).map_err(Error::io(&self.dir))?;
+        self.remove();
         Ok(conversion)
+    }
+
+    /// Removes it, with all that is in it. The result does not depend on that.
+    pub fn remove(self) {
+        let Self {
+            dir, _lock: lock, ..
+        } = self;
+        // Some file systems keep a file that is open.
+        drop(lock);
+        if let Err(error) = fs::remove_dir_all(&dir) {
+            tracing::warn!(
+                "{} can be removed, and could not be: {error}",
+                dir.display()
+            );
+        }
     }
 }
 

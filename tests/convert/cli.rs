@@ -272,8 +272,44 @@ fn a_conversion_in_the_cache() {
         .succeeds();
     assert_eq!(finished.json()["heads"].as_array().unwrap().len(), 12);
     assert_eq!(world.run_json("out")["model"]["name"], "gala-7b-sigmoid");
+    // It is not fetched again, and needs no network.
+    let mut download = world.attnscope();
+    download
+        .args(["download", "gala-7b-sigmoid"])
+        .env("HF_HUB_OFFLINE", "1");
+    let finished = Finished::of(&mut download).succeeds();
+    assert_eq!(finished.stdout, format!("{}\n", cached.display()));
+    let mut exact = world.attnscope();
+    exact
+        .args(["download", "gala-7b-sigmoid", "--dtype", "f32"])
+        .env("HF_HUB_OFFLINE", "1");
+    let says = [
+        "the conversion of gala-7b-sigmoid is not in the cache",
+        "offline",
+    ];
+    Finished::of(&mut exact).fails(4, &says);
     let listed = world.run(&["models", "--json"]).succeeds().json();
     assert_eq!(listed[0]["name"], "gala-7b-sigmoid");
     assert_eq!(listed[0]["cached"], text(&cached));
     assert_eq!(listed[1]["cached"], Value::Null);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_directory_whose_name_is_no_text() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let (world, source) = (World::new(), Source::chunked());
+    let mut command = world.attnscope();
+    command
+        .args([
+            "convert",
+            "axlearn",
+            text(&source.step()),
+            "--attention-function",
+            "sigmoid",
+        ])
+        .args(["--tokenizer", text(&tokenizer()), "--json", "--out"])
+        .arg(world.path("").join(OsStr::from_bytes(b"model\xff")));
+    let json = Finished::of(&mut command).succeeds().json();
+    assert_eq!(json["was_finished"], false);
 }

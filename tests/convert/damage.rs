@@ -13,6 +13,21 @@ use crate::support;
 
 const LAYER: &str = "transformer/repeat/layer";
 
+/// The arrays of a layer.
+const GALA: [&str; 11] = [
+    "self_attention/prenorm/scale",
+    "self_attention/postnorm/scale",
+    "feed_forward/prenorm/scale",
+    "feed_forward/postnorm/scale",
+    "feed_forward/linear1_0/weight",
+    "feed_forward/linear1_1/weight",
+    "feed_forward/linear2/weight",
+    "self_attention/attention/scale_query/norm/scale",
+    "self_attention/attention/scale_key/norm/scale",
+    "self_attention/attention/i_proj/qkv_proj/weight",
+    "self_attention/attention/o_proj/weight",
+];
+
 /// A conversion that fails with this exit code and says all of this.
 #[track_caller]
 fn refused(request: &Request, code: u8, says: &[&str]) -> Error {
@@ -44,7 +59,18 @@ fn chunks() {
     let frame = |bytes: &[u8]| zstd::stream::encode_all(bytes, 1).unwrap();
     let unpacked = |packed: &[u8]| zstd::stream::decode_all(packed).unwrap();
     type Damage<'a> = &'a dyn Fn(&mut Vec<u8>);
-    let damages: [(&str, Damage); 8] = [
+    let checked = |bytes: &[u8]| {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.include_checksum(true).unwrap();
+        std::io::Write::write_all(&mut encoder, bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let damages: [(&str, Damage); 9] = [
+        ("is truncated", &|bytes| {
+            // All of the data, and a part of what follows it.
+            *bytes = checked(&unpacked(bytes));
+            bytes.truncate(bytes.len() - 2);
+        }),
         ("is truncated", &|bytes| bytes.truncate(bytes.len() / 2)),
         ("is truncated", &|bytes| bytes.truncate(bytes.len() - 1)),
         ("is truncated", &|bytes| bytes.clear()),
@@ -180,6 +206,25 @@ fn models_that_are_no_gala() {
         "32 in emb/token_emb/weight",
     ];
     refused(&source.request("out"), 3, &says);
+
+    // As many layers as no list can hold.
+    let source = Source::chunked();
+    let index = source.step().join("index");
+    let text = fs::read_to_string(&index).unwrap();
+    fs::write(&index, text.replace("(3, ", "(40000000, ")).unwrap();
+    for name in GALA {
+        let zarray = source.array_file(&format!("{LAYER}/{name}/.zarray"));
+        let text = fs::read_to_string(&zarray).unwrap();
+        let text = text.replace("\"shape\":[3,", "\"shape\":[40000000,");
+        fs::write(
+            &zarray,
+            text.replace("\"chunks\":[3,", "\"chunks\":[40000000,"),
+        )
+        .unwrap();
+    }
+    let error = run(&source.request("out")).unwrap_err();
+    assert_eq!(error.exit_code(), 3, "{error}");
+    assert!(error.to_string().contains("40000000 layers"), "{error}");
 
     // Numbers that are no weights.
     let source = Source::chunked();

@@ -267,3 +267,19 @@ fn an_array_that_changes_in_between_is_read_again() {
     let error = run(&whole).unwrap_err();
     assert!(error.to_string().contains("stored_sha256"), "{error}");
 }
+
+/// A checkpoint that was replaced by another one of the same sizes is not the one that was converted.
+#[test]
+fn a_source_that_was_replaced_is_noticed() {
+    let source = Source::chunked();
+    let request = source.request("out");
+    run(&request).unwrap();
+    let chunk = source.array_file("output_norm/scale/0");
+    let mut bytes = fs::read(&chunk).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&chunk, bytes).unwrap();
+    let error = run(&request).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("stored_sha256"), "{error}");
+}

@@ -45,11 +45,6 @@ impl ChunkReader {
         })
     }
 
-    /// Bytes that are still to come.
-    pub fn left(&self) -> usize {
-        self.left
-    }
-
     /// Fills `buffer` with the next bytes.
     ///
     /// # Errors
@@ -106,6 +101,7 @@ fn decoding(error: io::Error) -> io::Error {
             error
         }
         ErrorKind::Other => damaged(&format!("is not valid Zstandard data ({error})")),
+        ErrorKind::UnexpectedEof => damaged("is truncated"),
         _ => error,
     }
 }

@@ -88,8 +88,11 @@ fn visit(dir: &Path, name: &str, files: &mut BTreeMap<String, u64>) -> Result<()
             continue; // Not a name that axlearn gives.
         };
         let name = format!("{name}/{file_name}");
-        // Through links: a checkpoint may be pieced together of them.
-        let metadata = fs::metadata(&path).map_err(Error::io(&path))?;
+        // Through links: a checkpoint may be pieced together of them. What one that leads nowhere stands for is missing.
+        let metadata = match fs::metadata(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            metadata => metadata.map_err(Error::io(&path))?,
+        };
         if metadata.is_dir() {
             visit(&path, &name, files)?;
         } else {

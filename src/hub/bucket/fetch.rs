@@ -34,7 +34,6 @@ pub(super) fn work(shared: &Shared) {
             job: &job,
             url: shared.bucket.url(&job.file.path),
             written: 0,
-            checksummed: false,
         };
         let outcome = transfer.run(&dir);
         let shown = transfer.written;
@@ -49,8 +48,6 @@ struct Transfer<'a> {
     /// Bytes that are in the temporary file, a sound beginning of the piece. `arriving` has been moved by as
     /// many.
     written: u64,
-    /// Whether the server states what the file's checksum is.
-    checksummed: bool,
 }
 
 impl Transfer<'_> {
@@ -69,10 +66,10 @@ impl Transfer<'_> {
             };
             match outcome {
                 Ok(()) if self.written == self.job.length => {
-                    if !self.checksummed {
-                        let file = temporary.as_file();
-                        file.sync_data().map_err(Error::io(temporary.path()))?;
-                    }
+                    // A checksum covers whole files only, and not every server states one: what a power cut
+                    // leaves under the piece's name must be the piece.
+                    let file = temporary.as_file();
+                    file.sync_data().map_err(Error::io(temporary.path()))?;
                     return Ok(Fetched::Whole(temporary));
                 }
                 Ok(()) => break,
@@ -134,7 +131,6 @@ impl Transfer<'_> {
         };
         self.shared
             .identify(self.job, head.e_tag.as_deref(), head.crc32c)?;
-        self.checksummed = head.crc32c.is_some();
         while let Some(chunk) = stream.next().await {
             let chunk = chunk.map_err(|why| cut(self.written, length, &why))?;
             let chunk = chunk.as_ref();

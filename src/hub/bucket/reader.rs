@@ -55,11 +55,6 @@ impl SpoolReader {
         }
     }
 
-    /// The file that is read.
-    pub fn file(&self) -> &BucketFile {
-        &self.file
-    }
-
     /// Opens the piece at the position, once it is there.
     fn open(&mut self) -> Result<Open> {
         let piece = self.shared.bucket.settings.piece;
