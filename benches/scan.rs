@@ -94,7 +94,7 @@ fn measure(args: &Args, dir: &Path, dataset: &Path) -> anyhow::Result<()> {
     let out = tempfile::tempdir_in(scratch()?)?;
     let no_hub = || unreachable!("nothing here is on the Hub");
     let request = Request {
-        model: sources::ModelFiles::directory(&dir),
+        model: sources::ModelFiles::directory(dir),
         dataset: sources::dataset(&dataset.display().to_string(), None, None, &no_hub)?,
         n_samples: args.n_samples,
         seed: args.seed,

@@ -37,7 +37,7 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
     let no_hub = || terminal::hub(true, true);
     let mut outcomes = Vec::new();
     for (asset, dir) in demo::models().iter().zip(&files.models) {
-        let mut model = sources::ModelFiles::directory(&dir);
+        let mut model = sources::ModelFiles::directory(dir);
         // They are in the binary; where they were unpacked means nothing later.
         model.name = asset.name.into();
         model.path = None;
