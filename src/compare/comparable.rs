@@ -213,6 +213,14 @@ impl Pair<'_> {
             let told = worth_knowing.iter().map(Difference::to_string);
             verdict.remarks.extend(told);
         }
+        for (label, scan) in [self.reference, self.scan] {
+            if scan.run.is_none() && !scan.facts.is_empty() {
+                verdict.remarks.push(format!(
+                    "{label} has no run.json: its footer was checked, the dataset's number of rows and the tokens \
+                     themselves were not"
+                ));
+            }
+        }
         if there.n_samples() != here.n_samples() && verdict.differences.is_empty() {
             verdict.remarks.push(format!(
                 "{scan} has {} samples, {reference} has {}",

@@ -349,6 +349,8 @@ fn heads_alone_have_everything_but_intervals() {
             .contains("has no samples, only heads: there are no intervals"),
         "{alone}"
     );
+    let no_run = "has no run.json: its footer was checked";
+    assert_eq!(alone.stderr.matches(no_run).count(), 2, "{alone}");
     let alone = alone.json();
     for (metric, distances) in whole["comparisons"][0]["metrics"].as_object().unwrap() {
         for (distance, expected) in distances.as_object().unwrap() {
