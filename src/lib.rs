@@ -28,6 +28,7 @@
 //! | [`metrics`] | row statistics and mergeable per-head sums |
 //! | [`scan`] | the plan and the two executors |
 //! | [`store`] | parquet tables, parts of unfinished runs, the run manifest |
+//! | [`compare`] | scans held against each other: distances, permutation tests, intervals over the texts |
 //! | [`demo`] | the checkpoints and texts that ship in the binary |
 //! | [`machine`] | how much memory and disk there is |
 //! | [`random`] | CPython's and NumPy's random numbers |
@@ -105,6 +106,26 @@
 //! # }
 //! ```
 //!
+//! # A comparison, in a program
+//!
+//! ```
+//! use attnscope::compare::{self, Distance, Metric, Request};
+//!
+//! # fn main() -> attnscope::Result<()> {
+//! let scans = ["small-softmax", "small-sigmoid"];
+//! let comparison = compare::compare(&Request {
+//!     scans: scans.map(|name| format!("tests/golden/compare/{name}.parquet").into()).to_vec(),
+//!     force: false,
+//!     seed: 42,
+//!     permutations: 1000,
+//!     resamples: 100,
+//! })?;
+//! let distance = &comparison.comparisons[0].metrics[&Metric::TotalWeight][&Distance::Wasserstein];
+//! assert!(distance.estimate.low > Some(0.0) && distance.p_value < Some(0.01));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Scores of rows you computed yourself
 //!
 //! ```
@@ -144,6 +165,7 @@
 pub mod allocator;
 pub mod checkpoint;
 pub mod commands;
+pub mod compare;
 pub mod convert;
 pub mod corpus;
 pub mod demo;

@@ -1,6 +1,7 @@
 //! All integration tests, in one binary: one module per room.
 
 mod cli;
+mod compare;
 mod convert;
 mod corpus;
 mod demo;

@@ -2,6 +2,7 @@
 //!
 //! Data goes to stdout, progress and logs to stderr.
 
+mod compare;
 mod convert;
 mod converted;
 mod datasets;
@@ -39,6 +40,7 @@ enum Command {
     Demo(demo::Args),
     Scan(scan::Args),
     Merge(merge::Args),
+    Compare(compare::Args),
     Convert(convert::Args),
     Download(download::Args),
     Models(models::Args),
@@ -62,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args, quiet),
         Command::Scan(args) => scan::run(args, quiet),
         Command::Merge(args) => merge::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Convert(args) => convert::run(args, quiet),
         Command::Download(args) => download::run(args, quiet),
         Command::Models(args) => models::run(args),

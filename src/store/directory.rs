@@ -189,7 +189,7 @@ pub(super) fn refused(path: &Path, message: impl Into<String>) -> Error {
 }
 
 /// The first few of `items`, and how many more there are.
-pub(super) fn listing<T: fmt::Display>(items: &[T]) -> String {
+pub(crate) fn listing<T: fmt::Display>(items: &[T]) -> String {
     let mut text = items
         .iter()
         .take(NAMED)

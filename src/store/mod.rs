@@ -45,6 +45,7 @@ mod assemble;
 mod atomic;
 mod differences;
 mod directory;
+mod inspect;
 mod lock;
 mod manifest;
 mod merge;
@@ -56,14 +57,18 @@ mod table;
 pub use atomic::{AtomicFile, remove_leftovers, write_atomically, write_json};
 pub(crate) use atomic::{create_directory, sync_directory};
 pub(crate) use differences::fingerprints_differ;
+pub(crate) use directory::listing;
 pub use directory::{RUN_JSON, heads_file_name, samples_file_name};
+pub(crate) use inspect::{find_tables, read_layers};
 pub(crate) use lock::lock;
 pub use manifest::{
     BatchPlan, DatasetRecord, ModelRecord, RunManifest, SamplingRecord, Timings, rfc3339,
 };
 pub use merge::merge;
 pub use parts::{Parts, Resumed};
+pub(crate) use reader::TableKind;
 pub use reader::{SampleReader, read_heads};
+pub(crate) use table::{TableWriter, parquet_error};
 
 /// Facts about a run, repeated in the footer of every table it writes.
 ///

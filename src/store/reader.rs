@@ -159,6 +159,26 @@ impl TableFile {
     }
 }
 
+/// Which of a scan's two tables a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TableKind {
+    /// A row per (sample, layer, head).
+    Samples,
+    /// A row per (layer, head).
+    Heads,
+}
+
+/// Which table the file `path` is, by its columns, and the facts in its footer.
+pub(super) fn describe(path: &Path) -> Result<(TableKind, Provenance)> {
+    let table = TableFile::open(path, &Schema::empty())?;
+    let (kind, schema) = match table.metadata.schema().column_with_name("sample") {
+        Some(_) => (TableKind::Samples, &table::SAMPLES),
+        None => (TableKind::Heads, &table::HEADS),
+    };
+    TableFile::open(path, schema)?;
+    Ok((kind, table.provenance()))
+}
+
 /// Runs the parquet decoder, which panics over some damaged pages ("Decoder for dict should have been set")
 /// instead of returning an error.
 fn without_panic<T>(path: &Path, decode: impl FnOnce() -> Result<T>) -> Result<T> {

@@ -68,8 +68,8 @@ fn schema(columns: &[(&str, DataType)]) -> Arc<Schema> {
     Arc::new(Schema::new(fields))
 }
 
-/// A parquet table of one of the two schemas, written row group by row group.
-pub(super) struct TableWriter {
+/// A parquet table, written row group by row group.
+pub(crate) struct TableWriter {
     writer: ArrowWriter<File>,
     file: AtomicFile,
     path: PathBuf,
@@ -78,7 +78,7 @@ pub(super) struct TableWriter {
 impl TableWriter {
     /// Starts the file `path`, which appears with [`TableWriter::commit`]. `sorted_by` are the columns that
     /// order the rows, most significant first.
-    pub(super) fn create(
+    pub(crate) fn create(
         path: &Path,
         schema: &Arc<Schema>,
         sorted_by: &[&str],
@@ -95,7 +95,7 @@ impl TableWriter {
     }
 
     /// Writes `batch` as one row group.
-    pub(super) fn write_row_group(&mut self, batch: &RecordBatch) -> Result<()> {
+    pub(crate) fn write_row_group(&mut self, batch: &RecordBatch) -> Result<()> {
         self.writer
             .write(batch)
             .and_then(|()| self.writer.flush())
@@ -103,7 +103,7 @@ impl TableWriter {
     }
 
     /// Writes the footer and gives the file its name.
-    pub(super) fn commit(self) -> Result<()> {
+    pub(crate) fn commit(self) -> Result<()> {
         self.writer
             .close()
             .map_err(|error| parquet_error(&self.path, error))?;
@@ -213,7 +213,7 @@ fn batch(path: &Path, schema: &Arc<Schema>, columns: Vec<ArrayRef>) -> Result<Re
 }
 
 /// Tells what the operating system refused (a full disk) from what is wrong with the file's contents.
-pub(super) fn parquet_error(path: &Path, error: ParquetError) -> Error {
+pub(crate) fn parquet_error(path: &Path, error: ParquetError) -> Error {
     if let ParquetError::External(source) = error {
         return match source.downcast::<io::Error>() {
             Ok(source) if source.raw_os_error().is_some() => Error::io(path)(*source),

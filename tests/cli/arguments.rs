@@ -139,6 +139,7 @@ fn the_command_line_itself() {
         .fails(2, &["--modle", "--model"]);
     world.run(&["scan"]).fails(2, &["--model <MODEL>"]);
     world.run(&["merge", "a"]).fails(2, &["--out <OUT>"]);
+    world.run(&["compare"]).fails(2, &["<SCAN>..."]);
     let finished = world.run(&[]).ends(2);
     assert_eq!(finished.stdout, "");
     assert!(finished.stderr.contains("Usage: attnscope"), "{finished}");
@@ -159,6 +160,7 @@ fn help_mentions_every_flag_and_its_variable() {
              resume shard offline json",
         ),
         ("merge", "out json"),
+        ("compare", "out force seed permutations resamples json"),
         ("download", "revision split"),
         ("models", "json"),
         ("datasets", "json"),

@@ -1,0 +1,297 @@
+//! Whether two scans measured the same thing: the same texts, cut at the same length. The models may differ in
+//! everything; that is what is compared.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::scans::Scan;
+use crate::store::listing;
+
+/// Facts that name the dataset. On the Hub the repository decides, and the name is only how it was asked for.
+const DATASET: [&str; 6] = [
+    "dataset",
+    "dataset_repo",
+    "dataset_revision",
+    "dataset_config",
+    "split",
+    "text_column",
+];
+/// Facts that name the draw.
+const DRAW: [&str; 4] = ["n_samples", "seed", "indices_sha256", "shard"];
+/// Facts that may differ with the model, and that a reader should know of.
+const WORTH_KNOWING: [&str; 4] = ["special_tokens", "preprocessing", "version", "device"];
+
+/// Something in which a scan must not differ from the reference, and does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// The scan's label.
+    pub scan: String,
+    /// The label of the scan that it was held against.
+    pub reference: String,
+    /// What differs: a key of the footers (`max_seq_len`, `indices_sha256`, …) or `samples`.
+    pub field: String,
+    /// The scan's value, in words where it is no single value; `None` if it has none.
+    pub here: Option<String>,
+    /// The reference's.
+    pub there: Option<String>,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".into());
+        write!(
+            f,
+            "{} is {} in {} and {} in {}",
+            self.field,
+            value(&self.here),
+            self.scan,
+            value(&self.there),
+            self.reference
+        )
+    }
+}
+
+/// What comes of holding a scan against the reference.
+#[derive(Default)]
+pub(super) struct Verdict {
+    pub(super) differences: Vec<Difference>,
+    pub(super) remarks: Vec<String>,
+    /// Whether both saw the same texts, so that a resample of one is a resample of the other.
+    pub(super) same_texts: bool,
+}
+
+/// A scan with its label.
+type Labelled<'a> = (&'a str, &'a Scan);
+
+/// Holds `scan` against `reference`.
+pub(super) fn hold_against(reference: Labelled<'_>, scan: Labelled<'_>) -> Verdict {
+    let pair = Pair { reference, scan };
+    let mut verdict = Verdict::default();
+    pair.hold(&mut verdict);
+    pair.remark(&mut verdict);
+    verdict
+}
+
+struct Pair<'a> {
+    reference: Labelled<'a>,
+    scan: Labelled<'a>,
+}
+
+impl Pair<'_> {
+    fn there(&self) -> &Scan {
+        self.reference.1
+    }
+
+    fn here(&self) -> &Scan {
+        self.scan.1
+    }
+
+    fn difference(&self, field: &str, here: Option<String>, there: Option<String>) -> Difference {
+        Difference {
+            scan: self.scan.0.into(),
+            reference: self.reference.0.into(),
+            field: field.into(),
+            here,
+            there,
+        }
+    }
+
+    /// Those of the facts that differ; a fact that only one of the scans has does.
+    fn differ(&self, names: &[&str]) -> Vec<Difference> {
+        let value = |scan: &Scan, name: &str| scan.fact(name).map(str::to_owned);
+        names
+            .iter()
+            .map(|name| self.difference(name, value(self.here(), name), value(self.there(), name)))
+            .filter(|difference| difference.here != difference.there)
+            .collect()
+    }
+
+    fn both_know(&self, name: &str) -> bool {
+        self.here().fact(name).is_some() && self.there().fact(name).is_some()
+    }
+
+    /// Whether both have any facts; what a scan without them measured cannot be told.
+    fn is_known(&self) -> bool {
+        !self.here().facts.is_empty() && !self.there().facts.is_empty()
+    }
+
+    /// Looks for what must not differ.
+    fn hold(&self, verdict: &mut Verdict) {
+        let differ = |names: &[&str]| match self.is_known() {
+            true => self.differ(names),
+            false => Vec::new(),
+        };
+        let mut dataset = match self.both_know("dataset_repo") {
+            true => differ(&DATASET[1..]),
+            false => differ(&DATASET),
+        };
+        if self.both_know("dataset_rows") {
+            dataset.extend(differ(&["dataset_rows"]));
+        }
+        let draw = differ(&DRAW);
+        let same_draw = self.both_know("indices_sha256") && draw.is_empty();
+        let samples = Samples::of(self.there(), self.here());
+        let same_samples = match &samples {
+            Samples::Same => true,
+            // One model's tokenizer may leave nothing of a text that both have drawn.
+            Samples::Different { .. } | Samples::Unknown => same_draw,
+        };
+        let same_tokens =
+            self.both_know("tokens_sha256") && self.differ(&["tokens_sha256"]).is_empty();
+        verdict.same_texts = same_tokens || (dataset.is_empty() && same_samples);
+
+        let mut differences = dataset;
+        differences.extend(differ(&["max_seq_len"]));
+        let mut harmless = Vec::new();
+        match same_samples {
+            true => harmless.extend(draw),
+            false => differences.extend(draw),
+        }
+        // The same tokens under another name, or drawn in another way, are the same.
+        if same_tokens {
+            harmless.append(&mut differences);
+        }
+        let what = if same_tokens { "tokens" } else { "samples" };
+        let told = harmless
+            .iter()
+            .map(|difference| format!("{difference}, but the {what} are the same"));
+        verdict.remarks.extend(told);
+
+        match samples {
+            Samples::Same => {}
+            Samples::Unknown if same_draw || !differences.is_empty() => {}
+            Samples::Unknown => {
+                if self.is_known() {
+                    verdict.remarks.push(format!(
+                        "whether {} and {} have the same samples cannot be told: one has no samples.parquet, \
+                         and its draw is not known",
+                        self.scan.0, self.reference.0
+                    ));
+                }
+            }
+            Samples::Different { here, there } if same_draw => {
+                let mut note = |only: &[i64], has: &str, has_not: &str| {
+                    if !only.is_empty() {
+                        verdict.remarks.push(format!(
+                            "texts that {has} has and that have no token for {has_not}: {}",
+                            listing(only)
+                        ));
+                    }
+                };
+                note(&here, self.scan.0, self.reference.0);
+                note(&there, self.reference.0, self.scan.0);
+            }
+            Samples::Different { here, there } => {
+                let own = |only: &[i64]| match only {
+                    [] => "none that the other has not".to_owned(),
+                    only => format!("also {}", listing(only)),
+                };
+                differences.push(self.difference("samples", Some(own(&here)), Some(own(&there))));
+            }
+        }
+        verdict.differences = differences;
+    }
+
+    /// Says what a reader should know.
+    fn remark(&self, verdict: &mut Verdict) {
+        let ((reference, there), (scan, here)) = (self.reference, self.scan);
+        if !self.is_known() {
+            let unknown: Vec<&str> = [self.reference, self.scan]
+                .into_iter()
+                .filter(|(_, scan)| scan.facts.is_empty())
+                .map(|(label, _)| label)
+                .collect();
+            verdict.remarks.push(format!(
+                "nothing says which dataset, draw and length {} had (no run.json, no facts in the footer): \
+                 whether they are the same was not checked",
+                unknown.join(" and ")
+            ));
+        } else {
+            let worth_knowing = self.differ(&WORTH_KNOWING);
+            let told = worth_knowing.iter().map(Difference::to_string);
+            verdict.remarks.extend(told);
+        }
+        for (label, scan) in [self.reference, self.scan] {
+            if scan.run.is_none() && !scan.facts.is_empty() {
+                verdict.remarks.push(format!(
+                    "{label} has no run.json: its footer was checked, the dataset's number of rows and the tokens \
+                     themselves were not"
+                ));
+            }
+        }
+        if there.n_samples() != here.n_samples() && verdict.differences.is_empty() {
+            verdict.remarks.push(format!(
+                "{scan} has {} samples, {reference} has {}",
+                here.n_samples(),
+                there.n_samples()
+            ));
+        } else if verdict.same_texts && there.n_tokens() != here.n_tokens() {
+            verdict.remarks.push(format!(
+                "{scan} has {} tokens, {reference} has {}: the texts were cut into tokens differently",
+                here.n_tokens(),
+                there.n_tokens()
+            ));
+        }
+        let shape = |scan: &Scan| -> Vec<usize> { scan.layers().map(<[_]>::len).collect() };
+        if shape(there) != shape(here) {
+            verdict.remarks.push(format!(
+                "{scan} has {}, {reference} has {}: distributions are compared, not head with head",
+                shape_in_words(here),
+                shape_in_words(there)
+            ));
+        }
+        if there.heads == here.heads {
+            verdict.remarks.push(format!(
+                "{scan} and {reference} have exactly the same sums: is one scan named twice?"
+            ));
+        }
+    }
+}
+
+/// `4 layers × 6 heads`, or the range of heads where layers differ.
+pub(super) fn shape_in_words(scan: &Scan) -> String {
+    let heads: BTreeSet<usize> = scan.layers().map(<[_]>::len).collect();
+    let layers = scan.layers().count();
+    match (heads.first(), heads.last()) {
+        (Some(least), Some(most)) if least != most => {
+            format!("{layers} layers × {least}–{most} heads")
+        }
+        (Some(heads), _) => format!("{layers} layers × {heads} heads"),
+        _ => "no heads".into(),
+    }
+}
+
+/// The rows of the dataset that two scans have, as their tables tell.
+enum Samples {
+    Unknown,
+    Same,
+    /// Those that only one of them has.
+    Different {
+        here: Vec<i64>,
+        there: Vec<i64>,
+    },
+}
+
+impl Samples {
+    fn of(there: &Scan, here: &Scan) -> Self {
+        let (Some(there), Some(here)) = (&there.samples, &here.samples) else {
+            return Self::Unknown;
+        };
+        let (there, here) = (&there.samples, &here.samples);
+        if there == here {
+            return Self::Same;
+        }
+        let without = |these: &[i64], those: &[i64]| -> Vec<i64> {
+            let only = these
+                .iter()
+                .filter(|sample| those.binary_search(sample).is_err());
+            only.copied().collect()
+        };
+        Self::Different {
+            here: without(here, there),
+            there: without(there, here),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! A scan as a comparison sees it: its heads, its samples if they are there, and what is known of the run.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::metric::Metric;
+use crate::metrics::HeadSums;
+use crate::store::{self, HeadRow, Provenance, RunManifest, SampleRow, TableKind};
+use crate::{Error, Result};
+
+/// One of the scans that are compared.
+pub(super) struct Scan {
+    pub(super) path: PathBuf,
+    pub(super) run: Option<RunManifest>,
+    /// What is known of the run, by the names of the footers without their prefix.
+    pub(super) facts: BTreeMap<String, String>,
+    /// Sorted by (layer, head).
+    pub(super) heads: Vec<HeadRow>,
+    /// Absent where only heads were kept.
+    pub(super) samples: Option<SampleSums>,
+}
+
+/// The sums of every sample.
+pub(super) struct SampleSums {
+    /// Row numbers in the dataset, ascending.
+    pub(super) samples: Vec<i64>,
+    pub(super) layers: Vec<LayerSums>,
+}
+
+/// The sums of one layer: matrices of (samples × heads), row-major.
+pub(super) struct LayerSums {
+    pub(super) heads: usize,
+    /// Finite rows.
+    pub(super) rows: Vec<f64>,
+    /// The sums of [`Metric::ALL`].
+    pub(super) sums: [Vec<f64>; Metric::ALL.len()],
+}
+
+impl Scan {
+    /// Reads the scan at `path`: an output directory, or one parquet file. Where samples are there, the heads'
+    /// scores come from them.
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let tables = store::find_tables(path)?;
+        let (heads, samples) = match tables.kind {
+            TableKind::Heads => (store::read_heads(&tables.path)?, None),
+            TableKind::Samples => {
+                let layers = store::read_layers(&tables.path)?;
+                let heads = layers.iter().flat_map(|rows| sum_heads(rows)).collect();
+                (heads, Some(SampleSums::new(layers)))
+            }
+        };
+        if heads.is_empty() {
+            return Err(Error::Parquet {
+                path: path.to_path_buf(),
+                message: "holds no heads, so there is nothing to compare; name a scan with samples"
+                    .into(),
+            });
+        }
+        Ok(Self {
+            path: path.to_path_buf(),
+            facts: facts(&tables.provenance, tables.run.as_ref()),
+            run: tables.run,
+            heads,
+            samples,
+        })
+    }
+
+    /// What the run says under this name.
+    pub(super) fn fact(&self, name: &str) -> Option<&str> {
+        self.facts.get(name).map(String::as_str)
+    }
+
+    /// The heads of each layer.
+    pub(super) fn layers(&self) -> impl Iterator<Item = &[HeadRow]> {
+        self.heads.chunk_by(|a, b| a.layer == b.layer)
+    }
+
+    /// Samples that entered the heads' sums.
+    pub(super) fn n_samples(&self) -> i64 {
+        self.heads[0].samples
+    }
+
+    /// Tokens of these samples.
+    pub(super) fn n_tokens(&self) -> i64 {
+        self.heads[0].sums.tokens
+    }
+
+    /// Attention rows that are not finite, over all heads.
+    pub(super) fn non_finite_rows(&self) -> i64 {
+        self.heads
+            .iter()
+            .map(|head| head.sums.non_finite_rows)
+            .sum()
+    }
+}
+
+/// Whether all scores of a head are finite; others are left out of every distribution.
+pub(super) fn has_scores(head: &HeadRow) -> bool {
+    Metric::ALL
+        .iter()
+        .all(|metric| metric.score(&head.sums).is_finite())
+}
+
+fn facts(provenance: &Provenance, run: Option<&RunManifest>) -> BTreeMap<String, String> {
+    let known = provenance.iter().filter_map(|(key, value)| {
+        let key = key.strip_prefix("attnscope.")?;
+        Some((key.to_owned(), value.clone()))
+    });
+    let mut facts: BTreeMap<String, String> = known.collect();
+    if let Some(run) = run {
+        facts.insert("dataset_rows".into(), run.dataset.rows.to_string());
+        let tokens = run
+            .fingerprint
+            .as_ref()
+            .and_then(|f| f.get("tokens_sha256"));
+        if let Some(tokens) = tokens.and_then(serde_json::Value::as_str) {
+            facts.insert("tokens_sha256".into(), tokens.into());
+        }
+    }
+    facts
+}
+
+/// The heads of one layer's rows, which are sorted by (sample, head) and complete.
+fn sum_heads(rows: &[SampleRow]) -> Vec<HeadRow> {
+    let mut heads: Vec<HeadRow> = Vec::new();
+    for sample in rows.chunk_by(|a, b| a.sample == b.sample) {
+        for (at, row) in sample.iter().enumerate() {
+            if heads.len() == at {
+                heads.push(HeadRow {
+                    layer: row.layer,
+                    head: row.head,
+                    samples: 0,
+                    sums: HeadSums::default(),
+                });
+            }
+            heads[at].samples += 1;
+            heads[at].sums.merge(&row.sums);
+        }
+    }
+    heads
+}
+
+impl SampleSums {
+    fn new(layers: Vec<Vec<SampleRow>>) -> Self {
+        let mut samples: Vec<i64> = match layers.first() {
+            Some(rows) => rows.iter().map(|row| row.sample).collect(),
+            None => Vec::new(),
+        };
+        samples.dedup();
+        let layer = |rows: Vec<SampleRow>| LayerSums {
+            heads: rows.len() / samples.len(),
+            rows: rows
+                .iter()
+                .map(|row| row.sums.finite_rows() as f64)
+                .collect(),
+            sums: Metric::ALL.map(|metric| rows.iter().map(|row| metric.sum(&row.sums)).collect()),
+        };
+        Self {
+            layers: layers.into_iter().map(layer).collect(),
+            samples,
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What a path that a person names holds of a scan: which tables, and what is known of the run.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::assemble::{check_layer, check_samples, sort};
+use super::directory::{self, RUN_JSON, heads_file_name, refused, run_files, samples_file_name};
+use super::manifest::RunManifest;
+use super::reader::{TableKind, describe};
+use super::table::damaged;
+use super::{Parts, Provenance, SampleReader, SampleRow};
+use crate::{Error, Result};
+
+/// Facts in which the shards of one run may differ.
+const OF_A_SHARD: [&str; 2] = ["attnscope.shard", "attnscope.device"];
+
+/// The tables of a finished scan.
+pub(crate) struct Tables {
+    /// What to hand to [`SampleReader::open`] or [`super::read_heads`]: a directory, or the one file there is.
+    pub(crate) path: PathBuf,
+    pub(crate) kind: TableKind,
+    /// The directory's manifest; a single file has none, and neither may a directory that tables were copied to.
+    pub(crate) run: Option<RunManifest>,
+    /// What the run's manifest, or else the footers of the tables, say. Without `attnscope.shard` where all
+    /// shards of a run lie together.
+    pub(crate) provenance: Provenance,
+}
+
+/// Finds the tables of `path`: a finished scan's output directory, one with all shards of a table, or one
+/// parquet file. Samples come before heads, which follow from them.
+///
+/// # Errors
+/// [`Error::OutDir`] where there is no scan or an unfinished one; [`Error::Parquet`] where a table is damaged,
+/// shards are missing, or files of different runs lie together.
+pub(crate) fn find_tables(path: &Path) -> Result<Tables> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => find_in_directory(path),
+        Ok(_) => {
+            let (kind, provenance) = describe(path)?;
+            Ok(Tables {
+                path: path.to_path_buf(),
+                kind,
+                run: None,
+                provenance,
+            })
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(refused(
+            path,
+            "is not there; name the output directory of a scan, or one of its parquet files",
+        )),
+        Err(error) => Err(Error::io(path)(error)),
+    }
+}
+
+fn find_in_directory(dir: &Path) -> Result<Tables> {
+    let found = run_files(dir)?;
+    let has_run = found.iter().any(|name| name == RUN_JSON);
+    if !has_run && Parts::unfinished(dir)?.is_some() {
+        return Err(refused(
+            dir,
+            "holds an unfinished run; finish it with --resume first",
+        ));
+    }
+    let of = |stem: &str| -> Vec<&String> {
+        let tables = found.iter().filter(|name| name.starts_with(stem));
+        tables.collect()
+    };
+    let (kind, names) = match (of("samples"), of("heads")) {
+        (samples, _) if !samples.is_empty() => (TableKind::Samples, samples),
+        (_, heads) if !heads.is_empty() => (TableKind::Heads, heads),
+        _ => {
+            return Err(refused(
+                dir,
+                "holds neither samples.parquet nor heads.parquet; name the output directory of a finished scan",
+            ));
+        }
+    };
+    let run = match has_run {
+        true => Some(RunManifest::read(dir)?),
+        false => None,
+    };
+    // One shard alone is a scan of its samples if the manifest says that it is that shard.
+    let shard = run.as_ref().and_then(|run| run.sampling.shard);
+    let own_name = match kind {
+        TableKind::Samples => samples_file_name(shard),
+        TableKind::Heads => heads_file_name(shard),
+    };
+    let path = match shard.is_some() && names == [&own_name] {
+        true => dir.join(own_name),
+        false => dir.to_path_buf(),
+    };
+    let files = match kind {
+        TableKind::Samples => directory::samples_files(&path)?,
+        TableKind::Heads => directory::heads_files(&path)?,
+    };
+    let provenance = shared_facts(dir, &files, run.as_ref())?;
+    Ok(Tables {
+        path,
+        kind,
+        run,
+        provenance,
+    })
+}
+
+/// What the manifest and the footers of all `files` say; they must say the same.
+fn shared_facts(dir: &Path, files: &[PathBuf], run: Option<&RunManifest>) -> Result<Provenance> {
+    let is_set = files.len() > 1;
+    let comparable = |mut facts: Provenance| {
+        facts.retain(|key, _| {
+            key.starts_with("attnscope.") && !(is_set && OF_A_SHARD.contains(&key.as_str()))
+        });
+        facts
+    };
+    let mut shared: Option<(String, Provenance)> = run.map(|run| {
+        let manifest = dir.join(RUN_JSON).display().to_string();
+        (manifest, comparable(run.provenance()))
+    });
+    for file in files {
+        let facts = comparable(describe(file)?.1);
+        // Tables that another program has written anew say nothing.
+        if facts.is_empty() && run.is_some() {
+            continue;
+        }
+        let Some((other, expected)) = &shared else {
+            shared = Some((file.display().to_string(), facts));
+            continue;
+        };
+        let keys = facts.keys().chain(expected.keys());
+        if let Some(key) = keys
+            .into_iter()
+            .find(|key| facts.get(*key) != expected.get(*key))
+        {
+            let value = |facts: &Provenance| match facts.get(key) {
+                Some(value) => format!("`{value}`"),
+                None => "nothing".into(),
+            };
+            let message = format!(
+                "its footer says {} for `{key}`, {other} says {}; the files are of different runs, keep each run in a directory of its own",
+                value(&facts),
+                value(expected)
+            );
+            return Err(damaged(file, message));
+        }
+    }
+    Ok(shared.map(|(_, facts)| facts).unwrap_or_default())
+}
+
+/// The rows of every layer, from the lowest up, each sorted by (sample, head) and complete: every head of every
+/// sample exactly once, the same samples in all layers. Holds all rows at once.
+pub(crate) fn read_layers(path: &Path) -> Result<Vec<Vec<SampleRow>>> {
+    let mut layers: BTreeMap<i32, Vec<SampleRow>> = BTreeMap::new();
+    for rows in SampleReader::open(path)? {
+        for row in rows? {
+            layers.entry(row.layer).or_default().push(row);
+        }
+    }
+    let mut samples: Option<Vec<i64>> = None;
+    for (expected, (&layer, rows)) in (0..).zip(&mut layers) {
+        if layer != expected {
+            return Err(damaged(
+                path,
+                format!("layer {expected} is missing; copy the file anew, or scan again"),
+            ));
+        }
+        sort(rows);
+        let found = check_layer(layer, rows).map_err(|message| damaged(path, message))?;
+        let samples = samples.get_or_insert_with(|| found.clone());
+        check_samples(layer, samples, &found).map_err(|message| damaged(path, message))?;
+    }
+    Ok(layers.into_values().collect())
+}

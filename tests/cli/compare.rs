@@ -1,0 +1,401 @@
+//! `compare`, through the command line.
+
+use std::fs;
+use std::fs::File;
+
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::RowAccessor;
+use serde_json::Value;
+
+use super::{Finished, World, names, text};
+
+/// Few draws: what they come to is tested elsewhere.
+const QUICK: [&str; 4] = ["--permutations", "60", "--resamples", "30"];
+
+impl World {
+    fn compare(&self, arguments: &[&str]) -> Finished {
+        let mut all = vec!["compare"];
+        all.extend(QUICK);
+        all.extend(arguments);
+        self.run(&all)
+    }
+
+    /// Scans of the softmax model in `softmax`, of the sigmoid model in `sigmoid`.
+    fn pair(&self, arguments: &[&str]) {
+        for (model, out) in self.files.models.iter().zip(["softmax", "sigmoid"]) {
+            let mut all = vec!["--model", text(model), "--out", out];
+            all.extend(arguments);
+            self.scan(&all).succeeds();
+        }
+    }
+}
+
+#[test]
+fn two_scans_are_compared_printed_and_written() {
+    let world = World::new();
+    world.pair(&[]);
+    let table = world
+        .compare(&["softmax", "sigmoid", "--out", "c"])
+        .succeeds();
+    for part in [
+        "(softmax, f32, 4 layers × 6 heads): 5 samples",
+        "(sigmoid, f32, 4 layers × 6 heads): 5 samples",
+        "sparsity score: mean of max / total (the paper's Appendix E.2)",
+        "max weight: mean of max, undivided (what the paper's Figure 7 plots)",
+        "first-token share",
+        "Wasserstein-1",
+        "Kolmogorov–Smirnov D",
+        "p within layers",
+        "sink heads (first-token share > 0.9)",
+        "60 permutations of heads",
+        "30 resamples of the texts",
+    ] {
+        assert!(table.stdout.contains(part), "{part}\n{table}");
+    }
+    assert_eq!(table.stderr, " INFO c written\n");
+    assert_eq!(
+        names(&world.path("c")),
+        ["comparison.json", "comparison.parquet"]
+    );
+
+    let json = world
+        .compare(&["softmax", "sigmoid", "--json"])
+        .succeeds()
+        .json();
+    let written = fs::read(world.path("c/comparison.json")).unwrap();
+    assert_eq!(json, serde_json::from_slice::<Value>(&written).unwrap());
+    for (scan, own) in ["softmax", "sigmoid"].iter().enumerate() {
+        assert_eq!(json["scans"][scan]["path"], *own);
+        assert_eq!(json["scans"][scan]["model"]["attention_function"], *own);
+        // The mean over heads is that of the scan's own table.
+        let heads = attnscope::store::read_heads(&world.path(own)).unwrap();
+        let scores = heads.iter().map(|head| head.sums.means().sparsity_score);
+        let mean = scores.sum::<f64>() / heads.len() as f64;
+        let found = json["scans"][scan]["metrics"]["sparsity_score"]["mean"]["value"].as_f64();
+        assert!((found.unwrap() - mean).abs() < 1e-12);
+    }
+    check_table(&world, &json);
+
+    // Nothing is overwritten.
+    let before = fs::read(world.path("c/comparison.parquet")).unwrap();
+    let says = [
+        "c/comparison.parquet: is there already",
+        "choose another --out",
+    ];
+    world
+        .compare(&["softmax", "sigmoid", "--out", "c"])
+        .fails(2, &says);
+    assert_eq!(
+        fs::read(world.path("c/comparison.parquet")).unwrap(),
+        before
+    );
+    fs::remove_file(world.path("c/comparison.parquet")).unwrap();
+    let says = ["c/comparison.json: is there already"];
+    world
+        .compare(&["softmax", "sigmoid", "--out", "c"])
+        .fails(2, &says);
+    let says = ["texts.jsonl: is a file"];
+    world
+        .compare(&["softmax", "sigmoid", "--out", "texts.jsonl"])
+        .fails(2, &says);
+}
+
+/// `c/comparison.parquet` says what the JSON says, row by row.
+fn check_table(world: &World, json: &Value) {
+    let file = File::open(world.path("c/comparison.parquet")).unwrap();
+    let reader = SerializedFileReader::new(file).unwrap();
+    let mut rows = 0;
+    for row in reader.get_row_iter(None).unwrap() {
+        let row = row.unwrap();
+        let name = |column: usize| row.get_string(column).unwrap().as_str();
+        let number = |column: usize| row.get_double(column).ok();
+        let label = name(0);
+        let (list, key) = match row.get_string(1) {
+            Ok(reference) => {
+                assert_eq!(json["reference"], *reference);
+                ("comparisons", "scan")
+            }
+            Err(_) => ("scans", "label"),
+        };
+        let of_scan = |entry: &&Value| entry[key] == label;
+        let entry = json[list].as_array().unwrap().iter().find(of_scan).unwrap();
+        let expected = &entry["metrics"][name(2)][name(3)];
+        match name(3) {
+            count @ ("heads" | "sink_heads") => {
+                assert_eq!(entry[count].as_f64(), number(4));
+                assert_eq!((number(5), number(6)), (None, None));
+            }
+            _ => {
+                for (column, key) in
+                    (4..).zip(["value", "low", "high", "p_value", "p_value_within_layers"])
+                {
+                    let (json, table) = (expected[key].as_f64(), number(column));
+                    assert_eq!(json.is_some(), table.is_some(), "{row} {key}");
+                    // serde_json may miss the nearest number by one unit in the last place.
+                    let (json, table) = (json.unwrap_or(0.0), table.unwrap_or(0.0));
+                    assert!(
+                        (json - table).abs() <= f64::EPSILON * table.abs(),
+                        "{row} {key}"
+                    );
+                }
+                assert!(number(5).is_some() && number(7).is_some() == (list == "comparisons"));
+            }
+        }
+        rows += 1;
+    }
+    // Two scans: `heads` of five metrics, eight statistics of three and six of two, `sink_heads`; three distances.
+    assert_eq!(rows, 2 * (5 + 3 * 8 + 2 * 6 + 1) + 5 * 3);
+}
+
+#[test]
+fn scans_that_did_not_measure_the_same_are_compared_only_by_force() {
+    let world = World::new();
+    world.pair(&[]);
+    let other_texts = world.path("other.jsonl");
+    fs::write(&other_texts, "{\"text\": \"Something else.\"}\n").unwrap();
+    let sigmoid = &world.files.models[1];
+    for (out, arguments, says) in [
+        (
+            "length",
+            &["--max-seq-len", "12"][..],
+            "max_seq_len is 12 in",
+        ),
+        ("draw", &["--n-samples", "3"], "n_samples is 3 in"),
+        (
+            "draw",
+            &["--n-samples", "3"],
+            "samples is none that the other has not in",
+        ),
+        (
+            "texts",
+            &["--dataset", text(&other_texts)],
+            "other.jsonl in",
+        ),
+        (
+            "texts",
+            &["--dataset", text(&other_texts)],
+            "dataset_rows is 1 in",
+        ),
+        ("shard", &["--shard", "0/2"], "shard is 0/2 in"),
+    ] {
+        if !world.path(out).exists() {
+            let mut all = vec!["--model", text(sigmoid), "--out", out];
+            all.extend(arguments);
+            world.scan(&all).succeeds();
+        }
+        let refused = world.compare(&["softmax", out, "--out", "c"]);
+        refused.fails(2, &["did not measure the same thing", says, "--force"]);
+        assert!(!world.path("c").exists());
+        let forced = world.compare(&["softmax", out, "--force"]).succeeds();
+        assert!(
+            forced
+                .stdout
+                .contains("these scans did not measure the same thing"),
+            "{forced}"
+        );
+        assert!(
+            forced.stdout.contains(says) && forced.stderr.contains(says),
+            "{forced}"
+        );
+    }
+}
+
+#[test]
+fn what_was_named_or_drawn_otherwise_and_is_the_same_is_a_remark() {
+    let world = World::new();
+    world.pair(&[]);
+    fs::copy(world.texts(), world.path("copy.jsonl")).unwrap();
+    let copy = text(&world.path("copy.jsonl")).to_owned();
+    world
+        .scan(&["--dataset", &copy, "--out", "copy"])
+        .succeeds();
+    let compared = world.compare(&["sigmoid", "copy"]).succeeds();
+    assert!(
+        compared.stdout.contains("but the tokens are the same"),
+        "{compared}"
+    );
+    // All texts, once in order and once as they were drawn.
+    world
+        .scan(&["--n-samples", "6", "--out", "drawn"])
+        .succeeds();
+    let compared = world.compare(&["sigmoid", "drawn"]).succeeds();
+    for part in [
+        "seed is 42 in",
+        "indices_sha256",
+        "but the samples are the same",
+    ] {
+        assert!(compared.stdout.contains(part), "{part}\n{compared}");
+    }
+    let compared = world.compare(&["softmax", "softmax"]).succeeds();
+    assert!(
+        compared.stderr.contains("is one scan named twice?"),
+        "{compared}"
+    );
+}
+
+#[test]
+fn what_is_no_scan_is_refused_with_its_remedy() {
+    let world = World::new();
+    world.scan(&[]).succeeds();
+    world.begin("unfinished", &[]);
+    fs::create_dir(world.path("empty")).unwrap();
+    let bytes = fs::read(world.path("out/samples.parquet")).unwrap();
+    fs::create_dir(world.path("cut")).unwrap();
+    fs::write(world.path("cut/samples.parquet"), &bytes[..bytes.len() / 2]).unwrap();
+    // The manifest of one run, the samples of another.
+    world
+        .scan(&["--max-seq-len", "12", "--out", "mixed"])
+        .succeeds();
+    fs::copy(
+        world.path("out/samples.parquet"),
+        world.path("mixed/samples.parquet"),
+    )
+    .unwrap();
+    for (scan, code, says) in [
+        (
+            "none",
+            2,
+            &["none: is not there", "output directory of a scan"][..],
+        ),
+        (
+            "empty",
+            2,
+            &["empty: holds neither samples.parquet nor heads.parquet"],
+        ),
+        (
+            "unfinished",
+            2,
+            &[
+                "unfinished: holds an unfinished run",
+                "finish it with --resume",
+            ],
+        ),
+        ("cut", 1, &["cut/samples.parquet"]),
+        ("texts.jsonl", 1, &["texts.jsonl: "]),
+        (
+            "mixed",
+            1,
+            &[
+                "mixed/samples.parquet: its footer says `24` for `attnscope.max_seq_len`",
+                "keep each run",
+            ],
+        ),
+    ] {
+        world.compare(&["out", scan]).fails(code, says);
+    }
+    world.compare(&["out"]).fails(2, &["at least two scans"]);
+}
+
+#[test]
+fn shards_together_are_the_whole_scan() {
+    let world = World::new();
+    world.pair(&[]);
+    fs::create_dir(world.path("set")).unwrap();
+    for shard in ["0", "1"] {
+        world
+            .scan(&["--shard", &format!("{shard}/2"), "--out", shard])
+            .succeeds();
+        for stem in ["samples", "heads"] {
+            let name = format!("{stem}-0000{shard}-of-00002.parquet");
+            fs::copy(world.path(shard).join(&name), world.path("set").join(&name)).unwrap();
+        }
+    }
+    let of = |scan: &str| {
+        world
+            .compare(&["sigmoid", scan, "--json"])
+            .succeeds()
+            .json()
+    };
+    let (whole, set) = (of("softmax"), of("set"));
+    assert_eq!(
+        set["comparisons"][0]["metrics"],
+        whole["comparisons"][0]["metrics"]
+    );
+    assert_eq!(set["scans"][1]["metrics"], whole["scans"][1]["metrics"]);
+    // A manifest among them is of one shard, which the set is not.
+    fs::copy(world.path("1/run.json"), world.path("set/run.json")).unwrap();
+    assert_eq!(
+        of("set")["scans"][1]["metrics"],
+        whole["scans"][1]["metrics"]
+    );
+    // A shard by itself is a scan of its own samples.
+    let same = world
+        .compare(&["0", "0/samples-00000-of-00002.parquet", "--json"])
+        .succeeds();
+    assert_eq!(same.json()["scans"][0]["samples"], 3);
+    world
+        .compare(&["0", "1"])
+        .fails(2, &["shard is 1/2 in", "samples is also"]);
+    fs::remove_file(world.path("set/samples-00000-of-00002.parquet")).unwrap();
+    fs::remove_file(world.path("set/run.json")).unwrap();
+    world
+        .compare(&["softmax", "set"])
+        .fails(1, &["set: 1 of 2 shards missing", "merge"]);
+}
+
+#[test]
+fn heads_alone_have_everything_but_intervals() {
+    let world = World::new();
+    world.pair(&[]);
+    let whole = world
+        .compare(&["softmax", "sigmoid", "--json"])
+        .succeeds()
+        .json();
+    let heads = ["softmax/heads.parquet", "sigmoid/heads.parquet"];
+    let alone = world.compare(&[heads[0], heads[1], "--json"]).succeeds();
+    assert!(
+        alone
+            .stderr
+            .contains("has no samples, only heads: there are no intervals"),
+        "{alone}"
+    );
+    let no_run = "has no run.json: its footer was checked";
+    assert_eq!(alone.stderr.matches(no_run).count(), 2, "{alone}");
+    let alone = alone.json();
+    for (metric, distances) in whole["comparisons"][0]["metrics"].as_object().unwrap() {
+        for (distance, expected) in distances.as_object().unwrap() {
+            let found = &alone["comparisons"][0]["metrics"][metric][distance];
+            for key in ["value", "p_value", "p_value_within_layers"] {
+                assert!(found[key].is_f64());
+                assert_eq!(found[key], expected[key], "{metric} {distance} {key}");
+            }
+            assert!(found["low"].is_null() && expected["low"].is_f64());
+        }
+    }
+    // The footer says what was scanned.
+    world.scan(&["--max-seq-len", "12"]).succeeds();
+    world
+        .compare(&[heads[0], "out/heads.parquet"])
+        .fails(2, &["max_seq_len is 12"]);
+}
+
+#[test]
+fn a_head_without_a_finite_row_is_named_and_left_out() {
+    let world = World::new();
+    world.scan(&[]).succeeds();
+    super::checkpoint::edit(world.model(), |tensors| {
+        let query = tensors.get_mut("model.layers.3.self_attn.q_proj.weight");
+        query.unwrap().bytes[..2].copy_from_slice(&[0xc0, 0x7f]);
+    });
+    world.scan(&["--out", "broken"]).ends(6);
+    let compared = world.compare(&["out", "broken", "--json"]).ends(6);
+    assert!(
+        compared
+            .stderr
+            .contains("1 of 24 heads have no finite score and are left out: layer 3 head 0"),
+        "{compared}"
+    );
+    let broken = &compared.json()["scans"][1];
+    assert_eq!(broken["heads"], 23);
+    assert_eq!(
+        broken["left_out"],
+        serde_json::json!([{"layer": 3, "head": 0}])
+    );
+    let heads = attnscope::store::read_heads(&world.path("broken")).unwrap();
+    let scores = heads.iter().map(|head| head.sums.means().entropy);
+    let mean = scores.filter(|score| score.is_finite()).sum::<f64>() / 23.0;
+    let found = broken["metrics"]["entropy"]["mean"]["value"]
+        .as_f64()
+        .unwrap();
+    assert!((found - mean).abs() < 1e-12, "{found} {mean}");
+}

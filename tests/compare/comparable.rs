@@ -1,0 +1,135 @@
+//! What may be compared, and what is said of it.
+
+use std::fs;
+
+use attnscope::Error;
+use attnscope::compare::{Comparison, Request, compare};
+
+use super::{golden, request};
+
+fn compared(names: &[&str]) -> attnscope::Result<Comparison> {
+    compare(&request(names.iter().map(|name| golden(name)).collect()))
+}
+
+#[track_caller]
+fn says(text: &str, pieces: &[&str]) {
+    for piece in pieces {
+        assert!(text.contains(piece), "no `{piece}` in: {text}");
+    }
+}
+
+#[test]
+fn other_texts_are_refused_by_name_and_compared_by_force() {
+    let error = compared(&["small-softmax", "other-texts"]).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    says(
+        &error.to_string(),
+        &[
+            "max_seq_len is 128 in other-texts and 64 in small-softmax",
+            "n_samples is 6 in other-texts and 8 in small-softmax",
+            "indices_sha256 is cdcd",
+            "samples is also 1, 2, 5, 8, 13 in other-texts and also 10, 11, 24, 31, 45, 52, 60 in small-softmax",
+            "--force",
+        ],
+    );
+    let forced = compare(&Request {
+        force: true,
+        ..request(vec![golden("small-softmax"), golden("other-texts")])
+    });
+    let forced = forced.unwrap();
+    let mut fields: Vec<&str> = forced
+        .differences
+        .iter()
+        .map(|d| d.field.as_str())
+        .collect();
+    fields.sort_unstable();
+    assert_eq!(
+        fields,
+        ["indices_sha256", "max_seq_len", "n_samples", "samples"]
+    );
+    assert!(!forced.comparisons[0].same_texts);
+}
+
+#[test]
+fn a_text_without_a_token_and_another_shape_are_remarks() {
+    let comparison = compared(&["small-sigmoid", "wide"]).unwrap();
+    assert!(comparison.differences.is_empty());
+    let pair = &comparison.comparisons[0];
+    assert!(pair.same_texts);
+    assert!(pair.permutations.is_some() && pair.permutations_within_layers.is_none());
+    says(
+        &comparison.remarks.join("\n"),
+        &[
+            "texts that small-sigmoid has and that have no token for wide: 31",
+            "wide has 7 samples, small-sigmoid has 8",
+            "wide has 3 layers × 5 heads, small-sigmoid has 2 layers × 3 heads",
+        ],
+    );
+}
+
+#[test]
+fn what_is_not_known_is_said() {
+    let comparison = compared(&["small-softmax", "no-facts"]).unwrap();
+    let label = golden("no-facts").display().to_string();
+    assert_eq!(comparison.scans[1].label, label);
+    assert_eq!(comparison.scans[1].model.name, None);
+    let remark = &comparison.remarks[0];
+    says(
+        remark,
+        &[&label, "was not checked", "which dataset, draw and length"],
+    );
+    // The rows of the dataset are the same ones.
+    assert!(comparison.comparisons[0].same_texts);
+}
+
+#[test]
+fn a_scan_named_twice_is_said() {
+    let comparison = compared(&["small-softmax", "small-softmax"]).unwrap();
+    says(&comparison.remarks.join("\n"), &["exactly the same sums"]);
+    let [first, second] = [0, 1].map(|i| comparison.scans[i].label.as_str());
+    assert_ne!(first, second);
+    let pair = &comparison.comparisons[0];
+    for distances in pair.metrics.values() {
+        for distance in distances.values() {
+            assert_eq!(distance.estimate.value, 0.0);
+            assert_eq!(
+                (distance.estimate.low, distance.estimate.high),
+                (Some(0.0), Some(0.0))
+            );
+            assert_eq!(distance.p_value, Some(1.0));
+        }
+    }
+}
+
+#[test]
+fn one_scan_is_not_enough() {
+    let error = compared(&["wide"]).unwrap_err();
+    assert!(matches!(error, Error::Usage(_)));
+    says(&error.to_string(), &["at least two scans"]);
+}
+
+#[test]
+fn a_damaged_table_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = fs::read(golden("wide")).unwrap();
+    let cut = dir.path().join("cut.parquet");
+    fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
+    let error = compare(&request(vec![golden("wide"), cut.clone()])).unwrap_err();
+    assert!(
+        matches!(&error, Error::Parquet { path, .. } if *path == cut),
+        "{error:?}"
+    );
+    // Bytes in the middle, where the pages are: an error that names the file, or numbers that were not touched.
+    for at in (4..bytes.len() - 8).step_by(97) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0xff;
+        fs::write(&cut, &damaged).unwrap();
+        if let Err(error) = compare(&request(vec![cut.clone(), golden("wide")])) {
+            let message = error.to_string();
+            assert!(
+                message.contains("cut.parquet") || message.contains("--force"),
+                "{message}"
+            );
+        }
+    }
+}
