@@ -172,6 +172,7 @@ pub fn run(request: &Request, watcher: &dyn Watcher) -> Result<Outcome> {
     let was_finished = before.is_some();
     let conversion = match before {
         Some(conversion) => {
+            WorkDir::clean(&request.out)?;
             if request.verify {
                 let sums = conversion.checksums();
                 verify(request, &request.out, &prepared, &sums, watcher)?;

@@ -64,6 +64,17 @@ impl WorkDir {
         out.join(DIR)
     }
 
+    /// Removes what a process left in `out` that was stopped when the result was in its place already.
+    pub fn clean(out: &Path) -> Result<()> {
+        let dir = Self::path(out);
+        if dir.is_dir() {
+            // Whoever holds the lock is about to remove it.
+            drop(lock(out, &dir)?);
+            remove(&dir);
+        }
+        Ok(())
+    }
+
     /// Begins a conversion in `out`, or continues the one that is there.
     ///
     /// # Errors
@@ -260,12 +271,17 @@ impl WorkDir {
         } = self;
         // Some file systems keep a file that is open.
         drop(lock);
-        if let Err(error) = fs::remove_dir_all(&dir) {
-            tracing::warn!(
-                "{} can be removed, and could not be: {error}",
-                dir.display()
-            );
-        }
+        remove(&dir);
+    }
+}
+
+/// The result does not depend on it.
+fn remove(dir: &Path) {
+    if let Err(error) = fs::remove_dir_all(dir) {
+        tracing::warn!(
+            "{} can be removed, and could not be: {error}",
+            dir.display()
+        );
     }
 }
 

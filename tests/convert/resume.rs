@@ -219,6 +219,12 @@ fn a_crash_while_the_result_is_put_in_place() {
         assert!(!outcome.was_finished);
         assert!(contents(&request.out) == expected, "{moved} moved");
     }
+    // Everything is in its place, and only the working directory is still there.
+    let work = whole.out.join(".attnscope-convert");
+    fs::create_dir(&work).unwrap();
+    fs::write(work.join("progress.json"), "{}").unwrap();
+    assert!(run(&whole).unwrap().was_finished);
+    assert!(contents(&whole.out) == expected);
 }
 
 #[test]
