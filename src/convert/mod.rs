@@ -204,7 +204,7 @@ fn finished(request: &Request, prepared: &Prepared) -> Result<Option<Conversion>
         && request.out.join("config.json").is_file()
     {
         if let Some(differences) =
-            crate::store::fingerprints_differ(&conversion.source, &prepared.source())
+            crate::store::fingerprints_differ(&conversion.source, &prepared.source)
         {
             return Err(refused(format!(
                 "holds another conversion: {differences}; choose another --out"

@@ -1,7 +1,7 @@
 //! Everything about a conversion that can be known, and refused, before anything is written.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -46,6 +46,10 @@ pub(super) struct Prepared {
     pub plan: Plan,
     /// Everything that was asked for: a conversion in progress is continued only by the same.
     pub fingerprint: Fingerprint,
+    /// Everything that decides the result: what was asked for, and what the source holds.
+    pub source: Fingerprint,
+    /// What each array of the mapping is: see [`stored_sha256`].
+    pub stored_sha256: Vec<String>,
 }
 
 impl Prepared {
@@ -115,6 +119,13 @@ impl Prepared {
             ),
             ("text".into(), json!(request.preprocessing)),
         ]);
+        let arrays = mapping.arrays.iter();
+        let stored_sha256: Vec<String> = arrays
+            .map(|mapped| stored_sha256(&checkpoint, &checkpoint.arrays()[&mapped.source]))
+            .collect();
+        let all = crate::hex(&Sha256::digest(stored_sha256.concat()));
+        let mut source = fingerprint.clone();
+        source.insert("stored_sha256".into(), json!(all));
         Ok(Self {
             checkpoint,
             mapping,
@@ -124,33 +135,9 @@ impl Prepared {
             tensors,
             plan,
             fingerprint,
+            source,
+            stored_sha256,
         })
-    }
-
-    /// Everything that decides the result: what was asked for, and what the source holds.
-    pub fn source(&self) -> Fingerprint {
-        let stored: Vec<String> = (0..self.mapping.arrays.len())
-            .map(|index| self.stored_sha256(index))
-            .collect();
-        let mut source = self.fingerprint.clone();
-        let all = crate::hex(&Sha256::digest(stored.concat()));
-        source.insert("stored_sha256".into(), json!(all));
-        source
-    }
-
-    /// Of the names and stored sizes of the chunks of the `index`-th array, and of what else a bucket tells of
-    /// them: an array that agrees in all of these is the same.
-    pub fn stored_sha256(&self, index: usize) -> String {
-        let array = &self.checkpoint.arrays()[&self.mapping.arrays[index].source];
-        let mut hash = Sha256::new();
-        hash.update(format!("{:?}", array.layout));
-        for (place, bytes) in array.layout.places().zip(&array.stored) {
-            let path = array.chunk_path(&place);
-            hash.update(&path);
-            hash.update(bytes.to_le_bytes());
-            hash.update(self.checkpoint.files().tag(&path).unwrap_or_default());
-        }
-        crate::hex(&hash.finalize())
     }
 
     /// Bytes of the tensors that the `index`-th array of the mapping becomes.
@@ -161,6 +148,20 @@ impl Prepared {
             .sum();
         elements as u64 * self.layout.dtype.bitsize() as u64 / 8
     }
+}
+
+/// Of the names and stored sizes of an array's chunks, and of what else tells them from others without reading
+/// them: an array that agrees in all of these is the same.
+fn stored_sha256(checkpoint: &AxlearnCheckpoint<Source>, array: &Array) -> String {
+    let mut hash = Sha256::new();
+    hash.update(format!("{:?}", array.layout));
+    for (place, bytes) in array.layout.places().zip(&array.stored) {
+        let path = array.chunk_path(&place);
+        hash.update(&path);
+        hash.update(bytes.to_le_bytes());
+        hash.update(checkpoint.files().tag(&path).unwrap_or_default());
+    }
+    crate::hex(&hash.finalize())
 }
 
 fn tokenizer_model(request: &Request) -> Result<(SentencePieceModel, String)> {
@@ -240,14 +241,13 @@ fn check_types(place: &Path, arrays: &BTreeMap<String, Array>) -> Result<()> {
 fn check_tensors(mapping: &Mapping, config: &Value) -> Result<Vec<TensorSpec>> {
     let path = PathBuf::from("config.json");
     let needed = Gala::new(&path, config.clone())?.tensors();
-    let made: Vec<&TensorSpec> = mapping.tensors().collect();
-    let not_made = needed.iter().filter(|spec| !made.contains(spec));
-    let not_needed = made.iter().copied().filter(|spec| !needed.contains(spec));
-    let names: Vec<String> = not_made
-        .chain(not_needed)
+    let expected: BTreeSet<&TensorSpec> = needed.iter().collect();
+    let made: BTreeSet<&TensorSpec> = mapping.tensors().collect();
+    let names: Vec<String> = expected
+        .symmetric_difference(&made)
         .map(|spec| format!("{} {:?}", spec.name, spec.shape))
         .collect();
-    if names.is_empty() && needed.len() == made.len() {
+    if names.is_empty() && needed.len() == mapping.tensors().count() {
         return Ok(needed);
     }
     Err(Error::MissingTensors { path, names })

@@ -167,7 +167,7 @@ impl WorkDir {
         let sums = sums.map(|sum| u64::from_str_radix(sum, 16).ok());
         let sums: Vec<u64> = sums.collect::<Option<_>>()?;
         let is_same = sums.len() == mapped.tensors.len()
-            && done.stored_sha256 == prepared.stored_sha256(index);
+            && done.stored_sha256 == prepared.stored_sha256[index];
         is_same.then_some(sums)
     }
 
@@ -184,7 +184,7 @@ impl WorkDir {
     /// Records that the tensors of an array are on the disk.
     pub fn finish(&mut self, prepared: &Prepared, index: usize, sums: &[u64]) -> Result<()> {
         let done = Done {
-            stored_sha256: prepared.stored_sha256(index),
+            stored_sha256: prepared.stored_sha256[index].clone(),
             tensors: sums.iter().map(|sum| format!("{sum:016x}")).collect(),
         };
         let source = prepared.mapping.arrays[index].source.clone();
@@ -240,7 +240,7 @@ impl WorkDir {
         });
         let conversion = Conversion {
             attnscope: env!("CARGO_PKG_VERSION").into(),
-            source: prepared.source(),
+            source: prepared.source.clone(),
             converted_at: rfc3339(SystemTime::now()),
             files: files.collect::<Result<_>>()?,
             tensors: sums

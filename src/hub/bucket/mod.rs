@@ -31,7 +31,8 @@
 //! attempt is one request, and when to try again is decided here, as for the Hub.
 //!
 //! Contents are checked against the CRC32C that the server states with every answer, once a file has been
-//! read whole from its beginning. [`Checksums`] counts the files where that was not possible.
+//! read whole from its beginning; a file that is read in part is not checked. [`Checksums`] counts the files that were
+//! read whole, those for which the server states no checksum apart.
 
 mod answer;
 mod checksum;

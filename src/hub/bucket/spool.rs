@@ -31,8 +31,7 @@ pub struct SpoolProgress {
 /// process, the next one with the same directory fetches what is missing and no more. Only one process at a
 /// time can use a directory.
 ///
-/// Pieces are not flushed to the disk one by one: after a power cut one of them may hold zeros, and the
-/// checksum of the file tells. Where the server states no checksum they are flushed.
+/// A piece is flushed to the disk before it has its name, so that a power cut leaves none that holds something else.
 ///
 /// Dropping a spool stops all transfers and waits for their threads. A reader that is left then reads what is
 /// there and fails at the first piece that is not.
@@ -132,9 +131,7 @@ impl Spool {
             here: wanted.min(here + arriving),
         }
     }
-}
 
-impl Spool {
     /// Ends all fetching. Readers that wait for a piece get an error; pieces that are there can still be read.
     pub fn stop(&self) {
         self.shared.lock().stopped = true;
@@ -232,7 +229,7 @@ impl Shared {
         }
     }
 
-    /// Waits for something to fetch; `None` when the spool is dropped. Also the directory to fetch it into.
+    /// Waits for something to fetch; `None` when the spool is stopped. Also the directory to fetch it into.
     pub(super) fn next_job(&self) -> Option<(Job, PathBuf)> {
         let mut inner = self.lock();
         loop {
