@@ -10,6 +10,8 @@ pub struct LayerAttention<'a> {
     pub layer_idx: usize,
     /// Its heads.
     pub num_heads: usize,
+    /// Whether a query sees only its own and earlier positions.
+    pub causal: bool,
     /// Which tokens belong to which sequence.
     pub sequences: &'a PackedSequences,
     /// Statistics of every row, (num_heads, tokens).

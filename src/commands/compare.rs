@@ -1,6 +1,11 @@
 //! `attnscope compare`: two or more scans, held against each other.
 
-use std::{collections::BTreeMap, fmt::Write, path::PathBuf, process::ExitCode};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::builder::FalseyValueParser;
 
@@ -79,17 +84,6 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(terminal::finished(u64::try_from(non_finite).unwrap_or(0)))
 }
 
-/// What a metric is, in a few words.
-fn description(metric: Metric) -> &'static str {
-    match metric {
-        Metric::SparsityScore => "sparsity score: mean of max / total (the paper's Appendix E.2)",
-        Metric::MaxWeight => "max weight: mean of max, undivided (what the paper's Figure 7 plots)",
-        Metric::FirstTokenShare => "first-token share: mean of first / total",
-        Metric::Entropy => "entropy: of the row divided by its total, nats",
-        Metric::TotalWeight => "total weight: mean of the row total",
-    }
-}
-
 fn write_text(text: &mut String, comparison: &Comparison) -> std::fmt::Result {
     for scan in &comparison.scans {
         write_heading(text, scan)?;
@@ -99,8 +93,10 @@ fn write_text(text: &mut String, comparison: &Comparison) -> std::fmt::Result {
         .iter()
         .map(|scan| scan.label.chars().count());
     let width = width.max().unwrap_or(0);
-    for metric in Metric::ALL {
-        writeln!(text, "\n{}", description(metric))?;
+    let metrics = comparison.scans.iter().flat_map(|scan| scan.metrics.keys());
+    let metrics: BTreeSet<Metric> = metrics.copied().collect();
+    for metric in metrics {
+        writeln!(text, "\n{}", metric.description())?;
         write!(
             text,
             "{:width$}  heads     mean   95 % interval     median",

@@ -8,6 +8,7 @@ mod converted;
 mod datasets;
 mod demo;
 mod download;
+mod measures;
 mod merge;
 mod models;
 mod progress;

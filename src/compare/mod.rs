@@ -29,17 +29,16 @@ use crate::{Error, Result};
 mod bootstrap;
 mod comparable;
 mod comparison;
-mod metric;
 mod permutation;
 mod scans;
 mod statistics;
 mod write;
 
+pub use crate::metrics::Metric;
 pub use comparable::Difference;
 pub use comparison::{
     Comparison, DistanceEstimate, Estimate, HeadName, ModelFacts, ScanComparison, ScanSummary,
 };
-pub use metric::Metric;
 pub use permutation::Deals;
 pub use statistics::{Distance, Statistic, THRESHOLDS};
 pub use write::{refuse_occupied, write};
@@ -110,12 +109,20 @@ pub fn compare(request: &Request) -> Result<Comparison> {
         }
     }
 
+    let metrics = common_metrics(&scans, &labels, &mut remarks);
     let distributions = scans
         .iter()
         .zip(&labels)
-        .map(|(scan, label)| Distribution::of(scan, label, &mut remarks))
+        .map(|(scan, label)| Distribution::of(scan, label, &metrics, &mut remarks))
         .collect::<Result<Vec<_>>>()?;
-    let intervals = resample(request, &scans, &labels, &distributions, &mut remarks);
+    let intervals = resample(
+        request,
+        &scans,
+        &labels,
+        &metrics,
+        &distributions,
+        &mut remarks,
+    );
     Ok(Comparison {
         attnscope_version: env!("CARGO_PKG_VERSION").into(),
         reference: labels[0].clone(),
@@ -175,8 +182,42 @@ fn labels(scans: &[Scan]) -> Vec<String> {
     labels
 }
 
+/// The metrics that all scans have measured in the same way, and in which no head of theirs is without a score.
+fn common_metrics(scans: &[Scan], labels: &[String], remarks: &mut Vec<String>) -> Vec<Metric> {
+    let (first, rest) = (&scans[0], &scans[1..]);
+    let mut metrics = Metric::of(&first.measures);
+    for scan in rest {
+        metrics.extend(Metric::of(&scan.measures));
+    }
+    metrics.sort_unstable();
+    metrics.dedup();
+    metrics.retain(|&metric| {
+        let mut reason = None;
+        for (scan, label) in scans.iter().zip(labels) {
+            let lacks_score =
+                |head: &&HeadRow| has_scores(head) && !metric.score(&head.sums).is_finite();
+            if !metric.is_measured(&scan.measures) {
+                reason = Some(format!("{label} has not measured it"));
+            } else if !metric.is_measured_alike(&first.measures, &scan.measures) {
+                reason = Some(format!(
+                    "{label} has measured it with other parameters than {}",
+                    labels[0]
+                ));
+            } else if scan.heads.iter().any(|head| lacks_score(&head)) {
+                reason = Some(format!("{label} has heads without it"));
+            }
+        }
+        if let Some(reason) = &reason {
+            remarks.push(format!("{} is not compared: {reason}", metric.name()));
+        }
+        reason.is_none()
+    });
+    metrics
+}
+
 /// A scan's scores.
 struct Distribution {
+    metrics: Vec<Metric>,
     /// For each layer, the heads that have scores, as places within the layer.
     heads: Vec<Vec<usize>>,
     left_out: Vec<HeadName>,
@@ -187,7 +228,7 @@ struct Distribution {
 }
 
 impl Distribution {
-    fn of(scan: &Scan, label: &str, remarks: &mut Vec<String>) -> Result<Self> {
+    fn of(scan: &Scan, label: &str, metrics: &[Metric], remarks: &mut Vec<String>) -> Result<Self> {
         let mut left_out = Vec::new();
         let mut kept: Vec<&HeadRow> = Vec::new();
         let mut heads = Vec::new();
@@ -228,7 +269,7 @@ impl Distribution {
                 scan.non_finite_rows()
             ));
         }
-        let scores: Vec<Vec<f64>> = Metric::ALL
+        let scores: Vec<Vec<f64>> = metrics
             .iter()
             .map(|metric| kept.iter().map(|head| metric.score(&head.sums)).collect())
             .collect();
@@ -237,6 +278,7 @@ impl Distribution {
             scores.sort_unstable_by(f64::total_cmp);
         }
         Ok(Self {
+            metrics: metrics.to_vec(),
             heads,
             left_out,
             scores,
@@ -245,11 +287,12 @@ impl Distribution {
     }
 }
 
-/// The bootstrap's intervals of [`Metric::ALL`], all `None` where there is nothing to resample.
+/// The bootstrap's intervals of the metrics, all `None` where there is nothing to resample.
 fn resample(
     request: &Request,
     scans: &[Scan],
     labels: &[String],
+    metrics: &[Metric],
     distributions: &[Distribution],
     remarks: &mut Vec<String>,
 ) -> Vec<bootstrap::Intervals> {
@@ -258,7 +301,7 @@ fn resample(
             statistics: vec![vec![None; Statistic::of_metric(*metric).len()]; scans.len()],
             distances: vec![[None; 3]; scans.len() - 1],
         };
-        Metric::ALL.iter().map(none).collect()
+        metrics.iter().map(none).collect()
     };
     if request.resamples == 0 {
         return none();
@@ -292,7 +335,7 @@ fn resample(
         remarks.push(format!("{} {reason}: there are no intervals", labels[i]));
         return none();
     }
-    bootstrap::intervals(&inputs, request.resamples, request.seed)
+    bootstrap::intervals(&inputs, metrics, request.resamples, request.seed)
 }
 
 fn estimate(value: f64, interval: Interval) -> Estimate {
@@ -312,21 +355,26 @@ fn summary<'a>(
     let own = |name: &str| scan.fact(name).map(str::to_owned);
     let config = scan.run.as_ref().map(|run| &run.model.config);
     let function = config.and_then(|config| config.get("attention_function")?.as_str());
-    let sinks = Metric::ALL
+    let sinks = distribution
+        .metrics
         .iter()
         .zip(&distribution.scores)
         .find_map(|(metric, scores)| {
             (*metric == Metric::FirstTokenShare)
                 .then(|| scores.iter().filter(|&&share| share > SINK).count())
         });
-    let metrics = Metric::ALL.iter().enumerate().map(|(at, &metric)| {
-        let statistics = Statistic::of_metric(metric).iter().zip(intervals(at));
-        let estimates = statistics.map(|(&statistic, &interval)| {
-            let value = statistic.value(&distribution.sorted[at]);
-            (statistic, estimate(value, interval))
+    let metrics = distribution
+        .metrics
+        .iter()
+        .enumerate()
+        .map(|(at, &metric)| {
+            let statistics = Statistic::of_metric(metric).iter().zip(intervals(at));
+            let estimates = statistics.map(|(&statistic, &interval)| {
+                let value = statistic.value(&distribution.sorted[at]);
+                (statistic, estimate(value, interval))
+            });
+            (metric, estimates.collect())
         });
-        (metric, estimates.collect())
-    });
     ScanSummary {
         label: label.into(),
         path: scan.path.display().to_string(),
@@ -386,7 +434,7 @@ fn held_together<'a>(
             .as_ref()
             .map(|p_values| p_values.metrics[metric][kind])
     };
-    let metrics = Metric::ALL.iter().enumerate().map(|(at, &metric)| {
+    let metrics = reference.metrics.iter().enumerate().map(|(at, &metric)| {
         let (a, b) = (&reference.sorted[at], &other.sorted[at]);
         let values = distances(merged(a, b), a.len(), b.len());
         let estimates = Distance::ALL.iter().enumerate().map(|(kind, &distance)| {

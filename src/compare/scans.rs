@@ -1,10 +1,9 @@
 //! A scan as a comparison sees it: its heads, its samples if they are there, and what is known of the run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::metric::Metric;
-use crate::metrics::HeadSums;
+use crate::metrics::{HeadSums, Measures, Metric, Unit};
 use crate::store::{self, HeadRow, Provenance, RunManifest, SampleRow, TableKind};
 use crate::{Error, Result};
 
@@ -14,6 +13,8 @@ pub(super) struct Scan {
     pub(super) run: Option<RunManifest>,
     /// What is known of the run, by the names of the footers without their prefix.
     pub(super) facts: BTreeMap<String, String>,
+    /// What was measured beyond the statistics of every scan, as far as its facts say.
+    pub(super) measures: Measures,
     /// Sorted by (layer, head).
     pub(super) heads: Vec<HeadRow>,
     /// Absent where only heads were kept.
@@ -30,10 +31,10 @@ pub(super) struct SampleSums {
 /// The sums of one layer: matrices of (samples × heads), row-major.
 pub(super) struct LayerSums {
     pub(super) heads: usize,
-    /// Finite rows.
-    pub(super) rows: Vec<f64>,
-    /// The sums of [`Metric::ALL`].
-    pub(super) sums: [Vec<f64>; Metric::ALL.len()],
+    /// What scores are means over.
+    pub(super) counts: BTreeMap<Unit, Vec<f64>>,
+    /// The sums that scores are made of, of all metrics that were measured.
+    pub(super) sums: BTreeMap<Metric, Vec<f64>>,
 }
 
 impl Scan {
@@ -41,12 +42,14 @@ impl Scan {
     /// scores come from them.
     pub(super) fn read(path: &Path) -> Result<Self> {
         let tables = store::find_tables(path)?;
+        let facts = facts(&tables.provenance, tables.run.as_ref());
+        let measures = measures(path, &facts)?;
         let (heads, samples) = match tables.kind {
             TableKind::Heads => (store::read_heads(&tables.path)?, None),
             TableKind::Samples => {
                 let layers = store::read_layers(&tables.path)?;
                 let heads = layers.iter().flat_map(|rows| sum_heads(rows)).collect();
-                (heads, Some(SampleSums::new(layers)))
+                (heads, Some(SampleSums::new(layers, &Metric::of(&measures))))
             }
         };
         if heads.is_empty() {
@@ -58,7 +61,8 @@ impl Scan {
         }
         Ok(Self {
             path: path.to_path_buf(),
-            facts: facts(&tables.provenance, tables.run.as_ref()),
+            facts,
+            measures,
             run: tables.run,
             heads,
             samples,
@@ -94,9 +98,9 @@ impl Scan {
     }
 }
 
-/// Whether all scores of a head are finite; others are left out of every distribution.
+/// Whether a head has the scores that every scan has; others are left out of every distribution.
 pub(super) fn has_scores(head: &HeadRow) -> bool {
-    Metric::ALL
+    Metric::BASE
         .iter()
         .all(|metric| metric.score(&head.sums).is_finite())
 }
@@ -120,6 +124,19 @@ fn facts(provenance: &Provenance, run: Option<&RunManifest>) -> BTreeMap<String,
     facts
 }
 
+/// What the facts say of it.
+fn measures(path: &Path, facts: &BTreeMap<String, String>) -> Result<Measures> {
+    let Some(text) = facts.get("metrics") else {
+        return Ok(Measures::default());
+    };
+    serde_json::from_str(text).map_err(|error| Error::Parquet {
+        path: path.to_path_buf(),
+        message: format!(
+            "`attnscope.metrics` in the footer cannot be read ({error}); was it written by a newer attnscope?"
+        ),
+    })
+}
+
 /// The heads of one layer's rows, which are sorted by (sample, head) and complete.
 fn sum_heads(rows: &[SampleRow]) -> Vec<HeadRow> {
     let mut heads: Vec<HeadRow> = Vec::new();
@@ -131,6 +148,7 @@ fn sum_heads(rows: &[SampleRow]) -> Vec<HeadRow> {
                     head: row.head,
                     samples: 0,
                     sums: HeadSums::default(),
+                    lag_fit: None,
                 });
             }
             heads[at].samples += 1;
@@ -141,19 +159,27 @@ fn sum_heads(rows: &[SampleRow]) -> Vec<HeadRow> {
 }
 
 impl SampleSums {
-    fn new(layers: Vec<Vec<SampleRow>>) -> Self {
+    fn new(layers: Vec<Vec<SampleRow>>, metrics: &[Metric]) -> Self {
         let mut samples: Vec<i64> = match layers.first() {
             Some(rows) => rows.iter().map(|row| row.sample).collect(),
             None => Vec::new(),
         };
         samples.dedup();
-        let layer = |rows: Vec<SampleRow>| LayerSums {
-            heads: rows.len() / samples.len(),
-            rows: rows
-                .iter()
-                .map(|row| row.sums.finite_rows() as f64)
-                .collect(),
-            sums: Metric::ALL.map(|metric| rows.iter().map(|row| metric.sum(&row.sums)).collect()),
+        let layer = |rows: Vec<SampleRow>| {
+            let column = |of: &dyn Fn(&HeadSums) -> f64| -> Vec<f64> {
+                rows.iter().map(|row| of(&row.sums)).collect()
+            };
+            let units = metrics.iter().map(|metric| metric.unit());
+            let units: BTreeSet<Unit> = units.collect();
+            LayerSums {
+                heads: rows.len() / samples.len(),
+                counts: (units.into_iter())
+                    .map(|unit| (unit, column(&|sums| unit.count(sums))))
+                    .collect(),
+                sums: (metrics.iter())
+                    .map(|&metric| (metric, column(&|sums| metric.sum(sums))))
+                    .collect(),
+            }
         };
         Self {
             layers: layers.into_iter().map(layer).collect(),

@@ -406,6 +406,7 @@ impl DecoderLayer for Layer {
         observer.observe(&LayerAttention {
             layer_idx: self.layer_idx,
             num_heads: self.attention.num_heads,
+            causal: self.attention.causal,
             sequences,
             rows,
             attn_weights: result.attn_weights.as_deref(),

@@ -35,6 +35,7 @@ use crate::{
     checkpoint::{Checkpoint, Weights},
     corpus::{BatchLimit, SampleSize, Shard, plan_batches},
     machine,
+    metrics::Measures,
     models::{self, DecoderModel},
     store::{
         Fingerprint, HeadRow, Parts, RUN_JSON, Resumed, RunManifest, Timings, heads_file_name,
@@ -71,6 +72,8 @@ pub struct Request {
     pub resume: bool,
     /// The part of the samples to take; none for all.
     pub shard: Option<Shard>,
+    /// What to measure beyond the statistics of every scan.
+    pub measures: Measures,
 }
 
 /// Told how a scan proceeds.
@@ -146,6 +149,7 @@ pub fn run(request: &Request, watcher: &dyn Watcher) -> Result<Outcome> {
         model: &*model,
         weights: &weights,
         samples: &texts.tokenized.samples,
+        measures: &request.measures,
         batches: &batches,
         out: &request.out,
         stop: &|| watcher.is_stopped(),
@@ -219,10 +223,14 @@ fn open_parts(request: &Request, fingerprint: &Fingerprint, plan: &Plan) -> Resu
     if plan.executor == Executor::Streamed {
         check_disk(&request.out, plan)?;
     }
-    match request.resume {
-        true => Parts::resume(&request.out, fingerprint),
-        false => Parts::create(&request.out, fingerprint).map(Resumed::Unfinished),
-    }
+    let found = match request.resume {
+        true => Parts::resume(&request.out, fingerprint)?,
+        false => Parts::create(&request.out, fingerprint).map(Resumed::Unfinished)?,
+    };
+    Ok(match found {
+        Resumed::Unfinished(parts) => Resumed::Unfinished(parts.measuring(request.measures)),
+        finished => finished,
+    })
 }
 
 fn check_disk(out: &Path, plan: &Plan) -> Result<()> {
@@ -274,6 +282,7 @@ fn make_plan(
     let demand = Demand {
         element_bytes: request.dtype.size_in_bytes() as u64,
         is_fused: request.device.is_cpu() && request.dtype == DType::F32,
+        needs_weights: request.measures.needs_weights(),
         tokens: texts.tokenized.tokens as u64,
         longest,
         batch_tokens: limit.map(|limit| match limit {

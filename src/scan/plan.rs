@@ -82,6 +82,8 @@ pub struct Demand {
     pub element_bytes: u64,
     /// Whether attention runs in the fused form (float32 on the CPU), which needs no map.
     pub is_fused: bool,
+    /// Whether the whole map of a layer is wanted.
+    pub needs_weights: bool,
     /// Tokens of all samples.
     pub tokens: u64,
     /// Tokens of the longest sample.
@@ -115,11 +117,16 @@ impl Plan {
         let usable = demand.available.map(|bytes| (bytes as f64 * USABLE) as u64);
         // The tensor form holds blocks of the map (scores, weights, shares, what lies between them, and what the
         // allocator keeps of the block before: ten were measured), and float32 copies of its inputs.
-        let map = |tokens: u64| match demand.is_fused {
-            true => 0,
-            false => {
-                let block = heads.saturating_mul(tokens).saturating_mul(demand.longest);
-                10 * 4 * block.min(BLOCK_ELEMENTS as u64) + 4 * 4 * tokens * width
+        // The whole map is not cut into blocks.
+        let map = |tokens: u64| match (demand.is_fused, demand.needs_weights) {
+            (true, false) => 0,
+            (_, needs_weights) => {
+                let whole = heads.saturating_mul(tokens).saturating_mul(demand.longest);
+                let block = match needs_weights {
+                    true => whole,
+                    false => whole.min(BLOCK_ELEMENTS as u64),
+                };
+                (10 * 4u64).saturating_mul(block) + 4 * 4 * tokens * width
             }
         };
         let activations =

@@ -45,6 +45,7 @@ pub fn fingerprint(
         ("tokens_sha256".into(), json!(texts.tokens_sha256)),
         ("device".into(), json!(request.device_name)),
         ("dtype".into(), json!(request.dtype.as_str())),
+        ("metrics".into(), json!(request.measures)),
         ("batch_size".into(), json!(batch_size)),
         (BATCH_TOKENS.into(), json!(batch_tokens)),
     ])
@@ -81,6 +82,7 @@ pub fn run_manifest(
         special_tokens: texts.special_tokens.clone(),
         preprocessing: (texts.preprocessing != Preprocessing::default())
             .then(|| json!(texts.preprocessing).to_string()),
+        metrics: request.measures,
         dtype: request.dtype.as_str().into(),
         device: request.device_name.clone(),
         executor: plan.executor.to_string(),

@@ -114,6 +114,11 @@ fn forward(
         .clock
         .compute(|| layer.forward(&input, &batch.sequences, &mut batch.observer))?;
     drop(input);
+    if let Some(output) = &output {
+        batch
+            .observer
+            .hidden_states(layer_idx, &batch.sequences, output)?;
+    }
     if let (Some(output), false) = (output, is_last) {
         work.clock
             .write(|| hidden_states.write(batch.index, layer_idx + 1, &output))?;

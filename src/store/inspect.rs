@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::assemble::{check_layer, check_samples, sort};
+use super::assemble::{check_layer, check_samples, sort_samples};
 use super::directory::{self, RUN_JSON, heads_file_name, refused, run_files, samples_file_name};
 use super::manifest::RunManifest;
 use super::reader::{TableKind, describe};
@@ -163,7 +163,7 @@ pub(crate) fn read_layers(path: &Path) -> Result<Vec<Vec<SampleRow>>> {
                 format!("layer {expected} is missing; copy the file anew, or scan again"),
             ));
         }
-        sort(rows);
+        sort_samples(rows);
         let found = check_layer(layer, rows).map_err(|message| damaged(path, message))?;
         let samples = samples.get_or_insert_with(|| found.clone());
         check_samples(layer, samples, &found).map_err(|message| damaged(path, message))?;

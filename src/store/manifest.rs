@@ -10,6 +10,7 @@ use super::atomic::write_json;
 use super::directory::RUN_JSON;
 use super::{Fingerprint, Provenance};
 use crate::corpus::Shard;
+use crate::metrics::Measures;
 use crate::{Error, Result};
 
 /// Everything needed to repeat a run, and what it cost.
@@ -32,6 +33,9 @@ pub struct RunManifest {
     pub special_tokens: String,
     /// What was done to the text before tokenisation, in words.
     pub preprocessing: Option<String>,
+    /// What was measured beyond the statistics of every scan.
+    #[serde(default)]
+    pub metrics: Measures,
     /// Element type of the weights and activations: `f32`, `bf16`, `f16`.
     pub dtype: String,
     /// `cpu`, `cuda:0`, `metal`; of a merged run all that took part.
@@ -193,6 +197,10 @@ impl RunManifest {
             ("max_seq_len", Some(self.max_seq_len.to_string())),
             ("special_tokens", Some(self.special_tokens.clone())),
             ("preprocessing", self.preprocessing.clone()),
+            (
+                "metrics",
+                (!self.metrics.is_empty()).then(|| self.metrics.to_string()),
+            ),
             ("dtype", Some(self.dtype.clone())),
             ("device", Some(self.device.clone())),
         ];

@@ -36,6 +36,7 @@ fn plan(model: &Path, dtype: DType, samples: u64) -> Plan {
     let tokens = 256 * samples;
     let demand = Demand {
         element_bytes: dtype.size_in_bytes() as u64,
+        needs_weights: false,
         is_fused: dtype == DType::F32,
         tokens,
         longest: 256,

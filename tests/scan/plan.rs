@@ -16,6 +16,7 @@ use crate::demo::generator::AttentionFunction;
 fn demand(available: Option<u64>) -> Demand {
     Demand {
         element_bytes: 4,
+        needs_weights: false,
         is_fused: true,
         tokens: 1000,
         longest: 256,

@@ -4,7 +4,7 @@
 //! - `fused`: on the CPU, blocked over queries and keys, one pass per block, parallel over sequences,
 //!   heads and query blocks; the (query, key) map never exists;
 //! - `tensor`: candle operations on any device and with gradients, blocked over queries; it is also where
-//!   the full map comes from when an observer asks for it.
+//!   the full map comes from when an observer asks for it, without changing where the rest comes from.
 
 mod fused;
 mod tensor;
@@ -101,12 +101,24 @@ impl Attention {
         wanted: Wanted,
     ) -> Result<AttentionResult> {
         self.check(states, sequences, wanted)?;
-        let fusable = states.named().all(|(_, states)| cpu::is_fusable(states));
-        if fusable && !wanted.attn_weights {
-            fused::forward(self, states, sequences, wanted)
-        } else {
-            tensor::forward(self, states, sequences, wanted)
+        let only_map = !wanted.attn_output && !wanted.rows;
+        if only_map || !states.named().all(|(_, states)| cpu::is_fusable(states)) {
+            return tensor::forward(self, states, sequences, wanted);
         }
+        let result = fused::forward(self, states, sequences, wanted)?;
+        if !wanted.attn_weights {
+            return Ok(result);
+        }
+        // Who asks for the map gets the same output and statistics as who does not.
+        let map = Wanted {
+            attn_weights: true,
+            ..Wanted::default()
+        };
+        let attn_weights = tensor::forward(self, states, sequences, map)?.attn_weights;
+        Ok(AttentionResult {
+            attn_weights,
+            ..result
+        })
     }
 
     fn check(&self, states: States, sequences: &PackedSequences, wanted: Wanted) -> Result<()> {
