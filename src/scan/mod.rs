@@ -7,13 +7,14 @@
 pub mod device;
 mod engine;
 mod hidden_states;
-mod observer;
+pub(crate) mod layers;
+pub(crate) mod observer;
 pub mod plan;
 mod record;
 mod resident;
 pub mod sources;
 mod streamed;
-mod texts;
+pub(crate) mod texts;
 
 use std::{
     num::NonZeroUsize,
@@ -280,6 +281,7 @@ fn make_plan(
             BatchLimit::Samples(samples) => (samples.get() as u64).saturating_mul(longest),
             BatchLimit::Tokens(tokens) => tokens.get() as u64,
         }),
+        beside: 0,
         available: machine::available(&request.device),
     };
     Plan::new(model, demand, request.memory)
