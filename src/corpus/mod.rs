@@ -27,6 +27,7 @@
 //! ```
 
 mod batches;
+pub mod labels;
 mod line_rows;
 mod parquet_rows;
 mod preprocessing;
@@ -40,4 +41,4 @@ pub use parquet_rows::panics_are_caught;
 pub use preprocessing::{Preprocessing, Replacement};
 pub use rows::Rows;
 pub use sample::{SampleSize, Shard, indices_sha256, sample_rows};
-pub use tokenize::{TextTokenizer, TokenLimits, TokenizedSample, TokenizedSamples};
+pub use tokenize::{TextTokenizer, TextTokens, TokenLimits, TokenizedSample, TokenizedSamples};

@@ -7,13 +7,14 @@
 pub mod device;
 mod engine;
 mod hidden_states;
-mod observer;
+pub(crate) mod layers;
+pub(crate) mod observer;
 pub mod plan;
 mod record;
 mod resident;
 pub mod sources;
 mod streamed;
-mod texts;
+pub(crate) mod texts;
 
 use std::{
     num::NonZeroUsize,
@@ -37,6 +38,7 @@ use crate::{
     machine,
     metrics::Measures,
     models::{self, DecoderModel},
+    observe::bytes_for_maps,
     store::{
         Fingerprint, HeadRow, Parts, RUN_JSON, Resumed, RunManifest, Timings, heads_file_name,
         read_heads, rfc3339,
@@ -282,13 +284,16 @@ fn make_plan(
     let demand = Demand {
         element_bytes: request.dtype.size_in_bytes() as u64,
         is_fused: request.device.is_cpu() && request.dtype == DType::F32,
-        needs_weights: request.measures.needs_weights(),
         tokens: texts.tokenized.tokens as u64,
         longest,
         batch_tokens: limit.map(|limit| match limit {
             BatchLimit::Samples(samples) => (samples.get() as u64).saturating_mul(longest),
             BatchLimit::Tokens(tokens) => tokens.get() as u64,
         }),
+        beside: match request.measures.needs_weights() {
+            true => bytes_for_maps(longest as usize, model.sizes().num_attention_heads),
+            false => 0,
+        },
         available: machine::available(&request.device),
     };
     Plan::new(model, demand, request.memory)

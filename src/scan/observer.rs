@@ -5,8 +5,8 @@ use rayon::prelude::*;
 
 use crate::{
     layers::PackedSequences,
-    metrics::{HeadSums, LagSums, Magnitudes, Measures, RowMeasures},
-    observe::{AttentionObserver, LayerAttention},
+    metrics::{HeadSums, LagSums, Magnitudes, Measures, RowMeasures, RowStatistics},
+    observe::{AttentionMaps, AttentionObserver, LayerAttention},
     store::{ActivationRow, LagRow, Rows, SampleRow},
 };
 
@@ -18,6 +18,21 @@ pub struct SampleObserver<'a> {
     counted: Vec<bool>,
     measures: &'a Measures,
     rows: Rows,
+    /// The layer whose maps are expected.
+    layer: Option<Layer>,
+}
+
+/// What is kept of a layer until its maps have come.
+struct Layer {
+    layer_idx: usize,
+    num_heads: usize,
+    causal: bool,
+    sequences: PackedSequences,
+    statistics: RowStatistics,
+    /// Of each head, over all samples.
+    lags: Vec<LagSums>,
+    /// Where its rows begin, by sample and head, among those that were observed.
+    first: usize,
 }
 
 impl<'a> SampleObserver<'a> {
@@ -29,12 +44,31 @@ impl<'a> SampleObserver<'a> {
             counted,
             measures,
             rows: Rows::default(),
+            layer: None,
         }
     }
 
     /// What was observed since the last call: one row per layer, sample and head, and what goes with them.
     pub fn take(&mut self) -> Rows {
+        self.end_layer();
         std::mem::take(&mut self.rows)
+    }
+
+    fn end_layer(&mut self) {
+        let Some(layer) = self.layer.take() else {
+            return;
+        };
+        for (head, lags) in (0..).zip(layer.lags) {
+            let lags = lags.rows.iter().zip(&lags.share_sums);
+            let rows = (0..).zip(lags).map(|(lag, (&rows, &share_sum))| LagRow {
+                layer: layer.layer_idx as i32,
+                head,
+                lag,
+                rows,
+                share_sum,
+            });
+            self.rows.lags.extend(rows);
+        }
     }
 
     /// Looks at the hidden states (tokens, hidden_size) after a layer, if activations are measured.
@@ -65,92 +99,98 @@ impl<'a> SampleObserver<'a> {
         self.rows.activations.extend(rows.collect::<Vec<_>>());
         Ok(())
     }
-
-    /// One head: its sums in every sample, and its lags over all of them. `maps` are the head's (q_len, kv_len)
-    /// weights, a map per sequence that has tokens, or none.
-    fn head(
-        &self,
-        attention: &LayerAttention<'_>,
-        head: usize,
-        maps: Option<&[Vec<f32>]>,
-    ) -> (Vec<SampleRow>, LagSums) {
-        let (rows, tokens) = (attention.rows, attention.sequences.tokens());
-        let mut lags = LagSums::default();
-        let mut maps = maps.map(|maps| maps.iter());
-        let mut found = Vec::with_capacity(self.samples.len());
-        for (&sample, range) in self.samples.iter().zip(attention.sequences.ranges()) {
-            let mut sums = HeadSums::default();
-            let mut measures = RowMeasures::new(self.measures);
-            let map = match &mut maps {
-                Some(maps) if !range.is_empty() => maps.next().map_or(&[][..], Vec::as_slice),
-                _ => &[],
-            };
-            for token in range.clone().filter(|&token| self.counted[token]) {
-                let at = head * tokens + token;
-                let (total, first, entropy) = (rows.total[at], rows.first[at], rows.entropy[at]);
-                sums.add_row(rows.max[at], total, first, entropy);
-                if self.measures.is_empty() || !rows.is_finite(at) {
-                    continue;
-                }
-                let (query, kv_len) = (token - range.start, range.len());
-                let seen = if attention.causal { query + 1 } else { kv_len };
-                let weights = map.get(query * kv_len..).unwrap_or_default();
-                let weights = &weights[..seen.min(weights.len())];
-                let lags = self.measures.lags.is_some().then_some(&mut lags);
-                measures.add(&mut sums, lags, query, (entropy, total, first), weights);
-            }
-            measures.finish(&mut sums);
-            found.push(SampleRow {
-                sample,
-                layer: attention.layer_idx as i32,
-                head: head as i32,
-                sums,
-            });
-        }
-        (found, lags)
-    }
 }
 
 impl AttentionObserver for SampleObserver<'_> {
-    fn wants_attn_weights(&self, _layer_idx: usize) -> bool {
+    fn wants_attn_weights(&self, _layer_idx: usize, _head_idx: usize) -> bool {
         self.measures.needs_weights()
     }
 
     fn observe(&mut self, attention: &LayerAttention<'_>) -> Result<()> {
-        let sequences = attention.sequences;
-        if sequences.len() != self.samples.len() || sequences.tokens() != self.counted.len() {
+        let (sequences, rows) = (attention.sequences, attention.rows);
+        let tokens = sequences.tokens();
+        if sequences.len() != self.samples.len() || tokens != self.counted.len() {
             bail!("the observer was made for another batch")
         }
-        if self.measures.needs_weights() && attention.attn_weights.is_none() {
-            bail!("the attention weights were asked for, and are missing")
+        self.end_layer();
+        let first = self.rows.samples.len();
+        let by_rows = !self.measures.is_empty() && !self.measures.needs_weights();
+        for (&sample, range) in self.samples.iter().zip(sequences.ranges()) {
+            for head in 0..attention.num_heads {
+                let mut sums = HeadSums::default();
+                let mut measures = RowMeasures::new(self.measures);
+                for token in range.clone().filter(|&token| self.counted[token]) {
+                    let at = head * tokens + token;
+                    let of_row = (rows.entropy[at], rows.total[at], rows.first[at]);
+                    sums.add_row(
+                        rows.max[at],
+                        rows.total[at],
+                        rows.first[at],
+                        rows.entropy[at],
+                    );
+                    if by_rows && rows.is_finite(at) {
+                        measures.add(&mut sums, None, token - range.start, of_row, &[]);
+                    }
+                }
+                measures.finish(&mut sums);
+                self.rows.samples.push(SampleRow {
+                    sample,
+                    layer: attention.layer_idx as i32,
+                    head: head as i32,
+                    sums,
+                });
+            }
         }
-        let layer = attention.layer_idx as i32;
-        let heads = 0..attention.num_heads;
-        let heads = heads.into_par_iter().map(|head| -> Result<_> {
-            let maps = attention
-                .attn_weights
-                .filter(|_| self.measures.needs_weights());
-            let of_head = |map: &Tensor| map.get(head)?.flatten_all()?.to_vec1::<f32>();
-            let maps: Option<Vec<Vec<f32>>> = match maps {
-                Some(maps) => Some(maps.iter().map(of_head).collect::<Result<_>>()?),
-                None => None,
-            };
-            Ok(self.head(attention, head, maps.as_deref()))
-        });
-        let heads: Vec<(Vec<SampleRow>, LagSums)> = heads.collect::<Result<_>>()?;
-        for (head, (samples, lags)) in (0..).zip(heads) {
-            self.rows.samples.extend(samples);
-            let lags = lags.rows.iter().zip(&lags.share_sums);
-            self.rows
-                .lags
-                .extend((0..).zip(lags).map(|(lag, (&rows, &share_sum))| LagRow {
-                    layer,
-                    head,
-                    lag,
-                    rows,
-                    share_sum,
-                }));
+        if self.measures.needs_weights() {
+            self.layer = Some(Layer {
+                layer_idx: attention.layer_idx,
+                num_heads: attention.num_heads,
+                causal: attention.causal,
+                sequences: sequences.clone(),
+                statistics: rows.clone(),
+                lags: vec![LagSums::default(); attention.num_heads],
+                first,
+            });
         }
+        Ok(())
+    }
+
+    fn observe_maps(&mut self, maps: &AttentionMaps<'_>) -> Result<()> {
+        let Some(layer) = &mut self.layer else {
+            bail!("maps of a layer that was not observed")
+        };
+        let (_, q_len, kv_len) = maps.attn_weights.dims3()?;
+        let Some(range) = layer.sequences.ranges().nth(maps.sequence) else {
+            bail!("maps of a sequence that there is not")
+        };
+        let weights: Vec<f32> = maps.attn_weights.flatten_all()?.to_vec1()?;
+        let first = layer.first + maps.sequence * layer.num_heads;
+        let samples = &mut self.rows.samples[first..][maps.heads.clone()];
+        let lags = &mut layer.lags[maps.heads.clone()];
+        let (rows, causal, tokens) = (&layer.statistics, layer.causal, layer.sequences.tokens());
+        let wants_lags = self.measures.lags.is_some();
+        maps.heads
+            .clone()
+            .into_par_iter()
+            .zip(samples)
+            .zip(lags)
+            .zip(weights.par_chunks_exact(q_len * kv_len))
+            .for_each(|(((head, row), lags), map)| {
+                let mut measures = RowMeasures::new(self.measures);
+                for token in range.clone().filter(|&token| self.counted[token]) {
+                    let at = head * tokens + token;
+                    if !rows.is_finite(at) {
+                        continue;
+                    }
+                    let query = token - range.start;
+                    let seen = if causal { query + 1 } else { kv_len };
+                    let weights = &map[query * kv_len..][..seen];
+                    let lags = wants_lags.then_some(&mut *lags);
+                    let of_row = (rows.entropy[at], rows.total[at], rows.first[at]);
+                    measures.add(&mut row.sums, lags, query, of_row, weights);
+                }
+                measures.finish(&mut row.sums);
+            });
         Ok(())
     }
 }

@@ -65,6 +65,8 @@ pub struct Plan {
     pub two_layers: u64,
     /// Bytes of a batch's activations.
     pub activations: u64,
+    /// Bytes that whoever looks at the attention needs beside it.
+    pub beside: u64,
     /// Bytes of all hidden states, and of one batch's twice: what the streamed executor needs on disk.
     pub hidden_states_on_disk: u64,
     /// Tokens of the largest batch.
@@ -82,14 +84,14 @@ pub struct Demand {
     pub element_bytes: u64,
     /// Whether attention runs in the fused form (float32 on the CPU), which needs no map.
     pub is_fused: bool,
-    /// Whether the whole map of a layer is wanted.
-    pub needs_weights: bool,
     /// Tokens of all samples.
     pub tokens: u64,
     /// Tokens of the longest sample.
     pub longest: u64,
     /// Tokens of the largest batch, if the user has chosen a size.
     pub batch_tokens: Option<u64>,
+    /// Bytes that whoever looks at the attention needs beside it: maps, for instance.
+    pub beside: u64,
     /// Bytes there are.
     pub available: Option<u64>,
 }
@@ -117,23 +119,19 @@ impl Plan {
         let usable = demand.available.map(|bytes| (bytes as f64 * USABLE) as u64);
         // The tensor form holds blocks of the map (scores, weights, shares, what lies between them, and what the
         // allocator keeps of the block before: ten were measured), and float32 copies of its inputs.
-        // The whole map is not cut into blocks.
-        let map = |tokens: u64| match (demand.is_fused, demand.needs_weights) {
-            (true, false) => 0,
-            (_, needs_weights) => {
-                let whole = heads.saturating_mul(tokens).saturating_mul(demand.longest);
-                let block = match needs_weights {
-                    true => whole,
-                    false => whole.min(BLOCK_ELEMENTS as u64),
-                };
-                (10 * 4u64).saturating_mul(block) + 4 * 4 * tokens * width
+        let map = |tokens: u64| match demand.is_fused {
+            true => 0,
+            false => {
+                let block = heads.saturating_mul(tokens).saturating_mul(demand.longest);
+                10 * 4 * block.min(BLOCK_ELEMENTS as u64) + 4 * 4 * tokens * width
             }
         };
         let activations =
             |tokens: u64| tokens.saturating_mul(per_token).saturating_add(map(tokens));
         let batch_tokens = demand.batch_tokens.unwrap_or_else(|| {
             let room = usable.map_or(u64::MAX, |usable| {
-                usable.saturating_sub(two_layers + kept(two_layers) + BASE_BYTES) / 2
+                let taken = two_layers + kept(two_layers) + BASE_BYTES;
+                usable.saturating_sub(taken.saturating_add(demand.beside)) / 2
             });
             let mut tokens = match demand.is_fused {
                 true => BATCH_TOKENS,
@@ -150,6 +148,7 @@ impl Plan {
             all_layers,
             two_layers,
             activations: activations(batch_tokens),
+            beside: demand.beside,
             // The input of one layer and the output so far, which replaces it batch by batch.
             hidden_states_on_disk: (demand.tokens + batch_tokens) * hidden * 4,
             batch_tokens,
@@ -188,7 +187,7 @@ impl Plan {
             Executor::Resident => self.all_layers,
             Executor::Streamed => self.two_layers + kept(self.two_layers),
         };
-        BASE_BYTES + weights + self.activations
+        BASE_BYTES + weights + self.activations + self.beside
     }
 }
 

@@ -1,7 +1,7 @@
 //! How parquet tables are written.
 //!
 //! All columns are required (never null), compressed with zstd, with statistics. Dictionaries serve the
-//! integers, which repeat; float64 sums do not, so they are written plainly.
+//! integers, which repeat; floating-point numbers do not, so they are written plainly.
 
 use std::fs::File;
 use std::io;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::{DataType, Schema};
+use arrow_schema::Schema;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
@@ -52,9 +52,21 @@ impl TableWriter {
 
     /// Writes `batch` as one row group.
     pub(crate) fn write_row_group(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.write(batch)?;
+        self.end_row_group()
+    }
+
+    /// Adds `batch` to the row group that is being written.
+    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         self.writer
             .write(batch)
-            .and_then(|()| self.writer.flush())
+            .map_err(|error| parquet_error(&self.path, error))
+    }
+
+    /// Ends the row group.
+    pub(crate) fn end_row_group(&mut self) -> Result<()> {
+        self.writer
+            .flush()
             .map_err(|error| parquet_error(&self.path, error))
     }
 
@@ -122,7 +134,7 @@ fn arrow_writer(
         .set_sorting_columns(Some(sorting))
         .set_key_value_metadata(Some(footer));
     for field in schema.fields() {
-        if field.data_type() == &DataType::Float64 {
+        if field.data_type().is_floating() {
             let column = ColumnPath::from(field.name().as_str());
             properties = properties.set_column_dictionary_enabled(column, false);
         }

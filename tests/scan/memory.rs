@@ -36,11 +36,11 @@ fn plan(model: &Path, dtype: DType, samples: u64) -> Plan {
     let tokens = 256 * samples;
     let demand = Demand {
         element_bytes: dtype.size_in_bytes() as u64,
-        needs_weights: false,
         is_fused: dtype == DType::F32,
         tokens,
         longest: 256,
         batch_tokens: Some(tokens),
+        beside: 0,
         available: None,
     };
     Plan::new(&*models::open(model).unwrap(), demand, Memory::Auto).unwrap()

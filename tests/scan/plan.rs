@@ -16,11 +16,11 @@ use crate::demo::generator::AttentionFunction;
 fn demand(available: Option<u64>) -> Demand {
     Demand {
         element_bytes: 4,
-        needs_weights: false,
         is_fused: true,
         tokens: 1000,
         longest: 256,
         batch_tokens: None,
+        beside: 0,
         available,
     }
 }
