@@ -3,11 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
 use super::scans::Scan;
 use crate::store::listing;
+use crate::{Error, Result};
 
 /// Facts that name the dataset. On the Hub the repository decides, and the name is only how it was asked for.
 const DATASET: [&str; 6] = [
@@ -51,6 +53,93 @@ impl fmt::Display for Difference {
             self.reference
         )
     }
+}
+
+/// Scans that were read and held against the first of them, the reference.
+pub(crate) struct Held {
+    pub(crate) scans: Vec<Scan>,
+    /// A name for each, all different: the model's where it is the only one of this name, or with the path.
+    pub(crate) labels: Vec<String>,
+    /// For each scan but the first, whether it saw the same texts as the reference.
+    pub(super) same_texts: Vec<bool>,
+    /// What was not the same; not empty only by force.
+    pub(crate) differences: Vec<Difference>,
+    /// What a reader should know, each remark once.
+    pub(crate) remarks: Vec<String>,
+}
+
+impl Held {
+    /// Reads the scans at `paths`: output directories, or single parquet files.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for scans that did not measure the same thing, unless `force`; what [`crate::store`] says
+    /// of directories and files that are no scans.
+    pub(crate) fn read(paths: &[PathBuf], force: bool) -> Result<Self> {
+        let scans = paths
+            .iter()
+            .map(|path| Scan::read(path))
+            .collect::<Result<Vec<_>>>()?;
+        let labels = labels(&scans);
+        let named = |i: usize| (labels[i].as_str(), &scans[i]);
+        let verdicts: Vec<Verdict> = (1..scans.len())
+            .map(|i| hold_against(named(0), named(i)))
+            .collect();
+        let differences: Vec<Difference> = verdicts
+            .iter()
+            .flat_map(|verdict| verdict.differences.clone())
+            .collect();
+        if !differences.is_empty() && !force {
+            let told: Vec<String> = differences.iter().map(Difference::to_string).collect();
+            return Err(Error::Usage(format!(
+                "these scans did not measure the same thing: {}; scan again with the same options, or compare all the same with --force",
+                told.join("; ")
+            )));
+        }
+        let mut remarks: Vec<String> = Vec::new();
+        for remark in verdicts.iter().flat_map(|verdict| &verdict.remarks) {
+            if !remarks.contains(remark) {
+                remarks.push(remark.clone());
+            }
+        }
+        Ok(Self {
+            same_texts: verdicts.iter().map(|verdict| verdict.same_texts).collect(),
+            scans,
+            labels,
+            differences,
+            remarks,
+        })
+    }
+}
+
+/// The model's name where it is the only one of this name, or with the path.
+fn labels(scans: &[Scan]) -> Vec<String> {
+    let name = |scan: &Scan| scan.fact("model").map(str::to_owned);
+    let mut labels: Vec<String> = Vec::new();
+    for scan in scans {
+        let path = scan.path.display().to_string();
+        let label = match name(scan) {
+            Some(own)
+                if scans
+                    .iter()
+                    .filter(|s| name(s).as_ref() == Some(&own))
+                    .count()
+                    == 1 =>
+            {
+                own
+            }
+            Some(own) => format!("{own} ({path})"),
+            None => path,
+        };
+        let mut unique = label.clone();
+        for n in 2.. {
+            if !labels.contains(&unique) {
+                break;
+            }
+            unique = format!("{label} #{n}");
+        }
+        labels.push(unique);
+    }
+    labels
 }
 
 /// What comes of holding a scan against the reference.
@@ -251,7 +340,7 @@ impl Pair<'_> {
 }
 
 /// `4 layers × 6 heads`, or the range of heads where layers differ.
-pub(super) fn shape_in_words(scan: &Scan) -> String {
+pub(crate) fn shape_in_words(scan: &Scan) -> String {
     let heads: BTreeSet<usize> = scan.layers().map(<[_]>::len).collect();
     let layers = scan.layers().count();
     match (heads.first(), heads.last()) {

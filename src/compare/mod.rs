@@ -43,10 +43,13 @@ pub use permutation::Deals;
 pub use statistics::{Distance, Statistic, THRESHOLDS};
 pub use write::{refuse_occupied, write};
 
+pub(crate) use comparable::{Held, shape_in_words};
+pub(crate) use scans::Scan;
+
 use bootstrap::{Interval, Resampled};
-use comparable::{Verdict, hold_against, shape_in_words};
+use comparable::hold_against;
 use permutation::{PValues, Stratum, p_values};
-use scans::{Scan, has_scores};
+use scans::has_scores;
 use statistics::{distances, merged};
 
 /// A head whose first-token share is above this is a sink.
@@ -81,33 +84,14 @@ pub fn compare(request: &Request) -> Result<Comparison> {
                 .into(),
         ));
     }
-    let scans = request
-        .scans
-        .iter()
-        .map(|path| Scan::read(path))
-        .collect::<Result<Vec<_>>>()?;
-    let labels = labels(&scans);
+    let Held {
+        scans,
+        labels,
+        same_texts,
+        differences,
+        mut remarks,
+    } = Held::read(&request.scans, request.force)?;
     let named = |i: usize| (labels[i].as_str(), &scans[i]);
-    let verdicts: Vec<Verdict> = (1..scans.len())
-        .map(|i| hold_against(named(0), named(i)))
-        .collect();
-    let differences: Vec<Difference> = verdicts
-        .iter()
-        .flat_map(|verdict| verdict.differences.clone())
-        .collect();
-    if !differences.is_empty() && !request.force {
-        let told: Vec<String> = differences.iter().map(Difference::to_string).collect();
-        return Err(Error::Usage(format!(
-            "these scans did not measure the same thing: {}; scan again with the same options, or compare all the same with --force",
-            told.join("; ")
-        )));
-    }
-    let mut remarks: Vec<String> = Vec::new();
-    for remark in verdicts.iter().flat_map(|verdict| &verdict.remarks) {
-        if !remarks.contains(remark) {
-            remarks.push(remark.clone());
-        }
-    }
 
     let metrics = common_metrics(&scans, &labels, &mut remarks);
     let distributions = scans
@@ -142,44 +126,13 @@ pub fn compare(request: &Request) -> Result<Comparison> {
             .map(|i| ScanComparison {
                 scan: labels[i].clone(),
                 reference: labels[0].clone(),
-                same_texts: verdicts[i - 1].same_texts,
+                same_texts: same_texts[i - 1],
                 ..held_together(request, &distributions[0], &distributions[i], |metric| {
                     &intervals[metric].distances[i - 1]
                 })
             })
             .collect(),
     })
-}
-
-/// The model's name where it is the only one of this name, or with the path.
-fn labels(scans: &[Scan]) -> Vec<String> {
-    let name = |scan: &Scan| scan.fact("model").map(str::to_owned);
-    let mut labels: Vec<String> = Vec::new();
-    for scan in scans {
-        let path = scan.path.display().to_string();
-        let label = match name(scan) {
-            Some(own)
-                if scans
-                    .iter()
-                    .filter(|s| name(s).as_ref() == Some(&own))
-                    .count()
-                    == 1 =>
-            {
-                own
-            }
-            Some(own) => format!("{own} ({path})"),
-            None => path,
-        };
-        let mut unique = label.clone();
-        for n in 2.. {
-            if !labels.contains(&unique) {
-                break;
-            }
-            unique = format!("{label} #{n}");
-        }
-        labels.push(unique);
-    }
-    labels
 }
 
 /// The metrics that all scans have measured in the same way, and in which no head of theirs is without a score.

@@ -8,15 +8,15 @@ use crate::store::{self, HeadRow, Provenance, RunManifest, SampleRow, TableKind}
 use crate::{Error, Result};
 
 /// One of the scans that are compared.
-pub(super) struct Scan {
-    pub(super) path: PathBuf,
-    pub(super) run: Option<RunManifest>,
+pub(crate) struct Scan {
+    pub(crate) path: PathBuf,
+    pub(crate) run: Option<RunManifest>,
     /// What is known of the run, by the names of the footers without their prefix.
-    pub(super) facts: BTreeMap<String, String>,
+    pub(crate) facts: BTreeMap<String, String>,
     /// What was measured beyond the statistics of every scan, as far as its facts say.
-    pub(super) measures: Measures,
+    pub(crate) measures: Measures,
     /// Sorted by (layer, head).
-    pub(super) heads: Vec<HeadRow>,
+    pub(crate) heads: Vec<HeadRow>,
     /// Absent where only heads were kept.
     pub(super) samples: Option<SampleSums>,
 }
@@ -75,22 +75,22 @@ impl Scan {
     }
 
     /// The heads of each layer.
-    pub(super) fn layers(&self) -> impl Iterator<Item = &[HeadRow]> {
+    pub(crate) fn layers(&self) -> impl Iterator<Item = &[HeadRow]> {
         self.heads.chunk_by(|a, b| a.layer == b.layer)
     }
 
     /// Samples that entered the heads' sums.
-    pub(super) fn n_samples(&self) -> i64 {
+    pub(crate) fn n_samples(&self) -> i64 {
         self.heads[0].samples
     }
 
     /// Tokens of these samples.
-    pub(super) fn n_tokens(&self) -> i64 {
+    pub(crate) fn n_tokens(&self) -> i64 {
         self.heads[0].sums.tokens
     }
 
     /// Attention rows that are not finite, over all heads.
-    pub(super) fn non_finite_rows(&self) -> i64 {
+    pub(crate) fn non_finite_rows(&self) -> i64 {
         self.heads
             .iter()
             .map(|head| head.sums.non_finite_rows)
