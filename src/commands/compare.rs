@@ -79,17 +79,6 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(terminal::finished(u64::try_from(non_finite).unwrap_or(0)))
 }
 
-/// What a metric is, in a few words.
-fn description(metric: Metric) -> &'static str {
-    match metric {
-        Metric::SparsityScore => "sparsity score: mean of max / total (the paper's Appendix E.2)",
-        Metric::MaxWeight => "max weight: mean of max, undivided (what the paper's Figure 7 plots)",
-        Metric::FirstTokenShare => "first-token share: mean of first / total",
-        Metric::Entropy => "entropy: of the row divided by its total, nats",
-        Metric::TotalWeight => "total weight: mean of the row total",
-    }
-}
-
 fn write_text(text: &mut String, comparison: &Comparison) -> std::fmt::Result {
     for scan in &comparison.scans {
         write_heading(text, scan)?;
@@ -100,7 +89,7 @@ fn write_text(text: &mut String, comparison: &Comparison) -> std::fmt::Result {
         .map(|scan| scan.label.chars().count());
     let width = width.max().unwrap_or(0);
     for metric in Metric::ALL {
-        writeln!(text, "\n{}", description(metric))?;
+        writeln!(text, "\n{}", metric.description())?;
         write!(
             text,
             "{:width$}  heads     mean   95 % interval     median",

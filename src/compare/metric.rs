@@ -42,13 +42,28 @@ impl Metric {
         }
     }
 
+    /// What it is, in a few words: its name, a colon, its definition.
+    pub fn description(self) -> &'static str {
+        match self {
+            Metric::SparsityScore => {
+                "sparsity score: mean of max / total (the paper's Appendix E.2)"
+            }
+            Metric::MaxWeight => {
+                "max weight: mean of max, undivided (what the paper's Figure 7 plots)"
+            }
+            Metric::FirstTokenShare => "first-token share: mean of first / total",
+            Metric::Entropy => "entropy: of the row divided by its total, nats",
+            Metric::TotalWeight => "total weight: mean of the row total",
+        }
+    }
+
     /// Whether the metric lies between 0 and 1, so that heads above a threshold can be counted.
     pub fn has_thresholds(self) -> bool {
         !matches!(self, Metric::Entropy | Metric::TotalWeight)
     }
 
     /// The sum that the score is made of.
-    pub(super) fn sum(self, sums: &HeadSums) -> f64 {
+    pub fn sum(self, sums: &HeadSums) -> f64 {
         match self {
             Metric::SparsityScore => sums.max_share_sum,
             Metric::MaxWeight => sums.max_weight_sum,
@@ -59,7 +74,7 @@ impl Metric {
     }
 
     /// The score; NaN where no row was finite.
-    pub(super) fn score(self, sums: &HeadSums) -> f64 {
+    pub fn score(self, sums: &HeadSums) -> f64 {
         match sums.finite_rows() {
             rows if rows > 0 => self.sum(sums) / rows as f64,
             _ => f64::NAN,

@@ -41,13 +41,15 @@ pub use comparison::{
 };
 pub use metric::Metric;
 pub use permutation::Deals;
+pub(crate) use scans::{SampleSums, Scan};
+pub(crate) use statistics::quantile;
 pub use statistics::{Distance, Statistic, THRESHOLDS};
 pub use write::{refuse_occupied, write};
 
 use bootstrap::{Interval, Resampled};
 use comparable::{Verdict, hold_against, shape_in_words};
 use permutation::{PValues, Stratum, p_values};
-use scans::{Scan, has_scores};
+use scans::has_scores;
 use statistics::{distances, merged};
 
 /// A head whose first-token share is above this is a sink.
@@ -82,12 +84,18 @@ pub fn compare(request: &Request) -> Result<Comparison> {
                 .into(),
         ));
     }
-    let scans = request
-        .scans
-        .iter()
-        .map(|path| Scan::read(path))
-        .collect::<Result<Vec<_>>>()?;
-    let labels = labels(&scans);
+    compare_scans(request, &read(request)?)
+}
+
+/// Reads the scans of a request.
+pub(crate) fn read(request: &Request) -> Result<Vec<Scan>> {
+    let scans = request.scans.iter().map(|path| Scan::read(path));
+    scans.collect()
+}
+
+/// [`compare`], for one scan or more that [`read`] has read; one alone is only summed up.
+pub(crate) fn compare_scans(request: &Request, scans: &[Scan]) -> Result<Comparison> {
+    let labels = labels(scans);
     let named = |i: usize| (labels[i].as_str(), &scans[i]);
     let verdicts: Vec<Verdict> = (1..scans.len())
         .map(|i| hold_against(named(0), named(i)))
@@ -115,7 +123,7 @@ pub fn compare(request: &Request) -> Result<Comparison> {
         .zip(&labels)
         .map(|(scan, label)| Distribution::of(scan, label, &mut remarks))
         .collect::<Result<Vec<_>>>()?;
-    let intervals = resample(request, &scans, &labels, &distributions, &mut remarks);
+    let intervals = resample(request, scans, &labels, &distributions, &mut remarks);
     Ok(Comparison {
         attnscope_version: env!("CARGO_PKG_VERSION").into(),
         reference: labels[0].clone(),

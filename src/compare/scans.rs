@@ -9,31 +9,31 @@ use crate::store::{self, HeadRow, Provenance, RunManifest, SampleRow, TableKind}
 use crate::{Error, Result};
 
 /// One of the scans that are compared.
-pub(super) struct Scan {
-    pub(super) path: PathBuf,
-    pub(super) run: Option<RunManifest>,
+pub(crate) struct Scan {
+    pub(crate) path: PathBuf,
+    pub(crate) run: Option<RunManifest>,
     /// What is known of the run, by the names of the footers without their prefix.
-    pub(super) facts: BTreeMap<String, String>,
+    pub(crate) facts: BTreeMap<String, String>,
     /// Sorted by (layer, head).
-    pub(super) heads: Vec<HeadRow>,
+    pub(crate) heads: Vec<HeadRow>,
     /// Absent where only heads were kept.
-    pub(super) samples: Option<SampleSums>,
+    pub(crate) samples: Option<SampleSums>,
 }
 
 /// The sums of every sample.
-pub(super) struct SampleSums {
+pub(crate) struct SampleSums {
     /// Row numbers in the dataset, ascending.
-    pub(super) samples: Vec<i64>,
-    pub(super) layers: Vec<LayerSums>,
+    pub(crate) samples: Vec<i64>,
+    pub(crate) layers: Vec<LayerSums>,
 }
 
 /// The sums of one layer: matrices of (samples × heads), row-major.
-pub(super) struct LayerSums {
-    pub(super) heads: usize,
+pub(crate) struct LayerSums {
+    pub(crate) heads: usize,
     /// Finite rows.
-    pub(super) rows: Vec<f64>,
+    pub(crate) rows: Vec<f64>,
     /// The sums of [`Metric::ALL`].
-    pub(super) sums: [Vec<f64>; Metric::ALL.len()],
+    pub(crate) sums: [Vec<f64>; Metric::ALL.len()],
 }
 
 impl Scan {
@@ -66,27 +66,27 @@ impl Scan {
     }
 
     /// What the run says under this name.
-    pub(super) fn fact(&self, name: &str) -> Option<&str> {
+    pub(crate) fn fact(&self, name: &str) -> Option<&str> {
         self.facts.get(name).map(String::as_str)
     }
 
     /// The heads of each layer.
-    pub(super) fn layers(&self) -> impl Iterator<Item = &[HeadRow]> {
+    pub(crate) fn layers(&self) -> impl Iterator<Item = &[HeadRow]> {
         self.heads.chunk_by(|a, b| a.layer == b.layer)
     }
 
     /// Samples that entered the heads' sums.
-    pub(super) fn n_samples(&self) -> i64 {
+    pub(crate) fn n_samples(&self) -> i64 {
         self.heads[0].samples
     }
 
     /// Tokens of these samples.
-    pub(super) fn n_tokens(&self) -> i64 {
+    pub(crate) fn n_tokens(&self) -> i64 {
         self.heads[0].sums.tokens
     }
 
     /// Attention rows that are not finite, over all heads.
-    pub(super) fn non_finite_rows(&self) -> i64 {
+    pub(crate) fn non_finite_rows(&self) -> i64 {
         self.heads
             .iter()
             .map(|head| head.sums.non_finite_rows)
