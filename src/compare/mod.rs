@@ -40,6 +40,7 @@ pub use comparison::{
     Comparison, DistanceEstimate, Estimate, HeadName, ModelFacts, ScanComparison, ScanSummary,
 };
 pub use permutation::Deals;
+
 pub use statistics::{Distance, Statistic, THRESHOLDS};
 pub use write::{refuse_occupied, write};
 
@@ -84,25 +85,25 @@ pub fn compare(request: &Request) -> Result<Comparison> {
                 .into(),
         ));
     }
-    let Held {
-        scans,
-        labels,
-        same_texts,
-        differences,
-        mut remarks,
-    } = Held::read(&request.scans, request.force)?;
+    compare_held(request, &Held::read(&request.scans, request.force)?)
+}
+
+/// [`compare`], for one scan or more that were read and held against the first; one alone is only summed up.
+pub(crate) fn compare_held(request: &Request, held: &Held) -> Result<Comparison> {
+    let (scans, labels) = (&held.scans, &held.labels);
+    let mut remarks = held.remarks.clone();
     let named = |i: usize| (labels[i].as_str(), &scans[i]);
 
-    let metrics = common_metrics(&scans, &labels, &mut remarks);
+    let metrics = common_metrics(scans, labels, &mut remarks);
     let distributions = scans
         .iter()
-        .zip(&labels)
+        .zip(labels)
         .map(|(scan, label)| Distribution::of(scan, label, &metrics, &mut remarks))
         .collect::<Result<Vec<_>>>()?;
     let intervals = resample(
         request,
-        &scans,
-        &labels,
+        scans,
+        labels,
         &metrics,
         &distributions,
         &mut remarks,
@@ -113,7 +114,7 @@ pub fn compare(request: &Request) -> Result<Comparison> {
         seed: request.seed,
         permutations: request.permutations,
         resamples: request.resamples,
-        differences,
+        differences: held.differences.clone(),
         remarks,
         scans: (0..scans.len())
             .map(|i| {
@@ -126,7 +127,7 @@ pub fn compare(request: &Request) -> Result<Comparison> {
             .map(|i| ScanComparison {
                 scan: labels[i].clone(),
                 reference: labels[0].clone(),
-                same_texts: same_texts[i - 1],
+                same_texts: held.same_texts[i - 1],
                 ..held_together(request, &distributions[0], &distributions[i], |metric| {
                     &intervals[metric].distances[i - 1]
                 })

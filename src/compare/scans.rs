@@ -18,23 +18,23 @@ pub(crate) struct Scan {
     /// Sorted by (layer, head).
     pub(crate) heads: Vec<HeadRow>,
     /// Absent where only heads were kept.
-    pub(super) samples: Option<SampleSums>,
+    pub(crate) samples: Option<SampleSums>,
 }
 
 /// The sums of every sample.
-pub(super) struct SampleSums {
+pub(crate) struct SampleSums {
     /// Row numbers in the dataset, ascending.
-    pub(super) samples: Vec<i64>,
-    pub(super) layers: Vec<LayerSums>,
+    pub(crate) samples: Vec<i64>,
+    pub(crate) layers: Vec<LayerSums>,
 }
 
 /// The sums of one layer: matrices of (samples × heads), row-major.
-pub(super) struct LayerSums {
-    pub(super) heads: usize,
+pub(crate) struct LayerSums {
+    pub(crate) heads: usize,
     /// What scores are means over.
-    pub(super) counts: BTreeMap<Unit, Vec<f64>>,
+    pub(crate) counts: BTreeMap<Unit, Vec<f64>>,
     /// The sums that scores are made of, of all metrics that were measured.
-    pub(super) sums: BTreeMap<Metric, Vec<f64>>,
+    pub(crate) sums: BTreeMap<Metric, Vec<f64>>,
 }
 
 impl Scan {
@@ -70,7 +70,7 @@ impl Scan {
     }
 
     /// What the run says under this name.
-    pub(super) fn fact(&self, name: &str) -> Option<&str> {
+    pub(crate) fn fact(&self, name: &str) -> Option<&str> {
         self.facts.get(name).map(String::as_str)
     }
 

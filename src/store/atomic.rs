@@ -55,6 +55,25 @@ impl AtomicFile {
             .map_err(|refused| Error::io(&path)(refused.error))?;
         sync_directory(directory_of(&path))
     }
+
+    /// The same, except that a file which has got the name meanwhile keeps it.
+    ///
+    /// # Errors
+    /// [`Error::OutDir`] where the name is taken.
+    pub fn commit_new(self) -> Result<()> {
+        let Self { file, path } = self;
+        file.as_file().sync_all().map_err(Error::io(&path))?;
+        match file.persist_noclobber(&path) {
+            Ok(_) => sync_directory(directory_of(&path)),
+            Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(Error::OutDir {
+                    path,
+                    message: "is there already and is not overwritten; choose another --out".into(),
+                })
+            }
+            Err(refused) => Err(Error::io(&path)(refused.error)),
+        }
+    }
 }
 
 impl Write for AtomicFile {

@@ -1,6 +1,7 @@
 //! What several tests share.
 
 pub mod axlearn;
+pub mod browser;
 pub mod bucket;
 
 use std::path::PathBuf;
