@@ -29,6 +29,7 @@
 //! | [`scan`] | the plan and the two executors |
 //! | [`store`] | parquet tables, parts of unfinished runs, the run manifest |
 //! | [`compare`] | scans held against each other: distances, permutation tests, intervals over the texts |
+//! | [`figures`] | histograms, heat maps, scores by layer and scatter plots of scans, as SVG and PNG |
 //! | [`demo`] | the checkpoints and texts that ship in the binary |
 //! | [`machine`] | how much memory and disk there is |
 //! | [`random`] | CPython's and NumPy's random numbers |
@@ -170,6 +171,7 @@ pub mod convert;
 pub mod corpus;
 pub mod demo;
 pub mod error;
+pub mod figures;
 pub mod hub;
 pub mod layers;
 pub mod machine;

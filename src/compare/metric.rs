@@ -59,7 +59,7 @@ impl Metric {
     }
 
     /// The score; NaN where no row was finite.
-    pub(super) fn score(self, sums: &HeadSums) -> f64 {
+    pub(crate) fn score(self, sums: &HeadSums) -> f64 {
         match sums.finite_rows() {
             rows if rows > 0 => self.sum(sums) / rows as f64,
             _ => f64::NAN,

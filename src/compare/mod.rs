@@ -46,6 +46,7 @@ pub use write::{refuse_occupied, write};
 
 pub(crate) use comparable::{Held, shape_in_words};
 pub(crate) use scans::Scan;
+pub(crate) use statistics::quantile;
 
 use bootstrap::{Interval, Resampled};
 use comparable::hold_against;

@@ -86,7 +86,7 @@ impl Statistic {
 
 /// The quantile of ascending values, linear between neighbours: NumPy's default, type 7 of Hyndman and Fan
 /// (1996). NaN for no values.
-pub(super) fn quantile(sorted: &[f64], q: f64) -> f64 {
+pub(crate) fn quantile(sorted: &[f64], q: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else {
         return f64::NAN;
     };
