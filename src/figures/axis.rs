@@ -69,7 +69,8 @@ impl Axis {
 
     /// From 0 to the largest share, in per cent.
     pub(super) fn per_cent(most: f64, count: usize, title: impl Into<String>) -> Self {
-        let mut axis = Self::around(0.0, 100.0 * most.max(1e-3) * 1.04, count, title);
+        let most = (100.0 * most.max(1e-3) * 1.04).min(100.0);
+        let mut axis = Self::around(0.0, most, count, title);
         axis.high /= 100.0;
         for (value, label) in &mut axis.ticks {
             *value /= 100.0;
@@ -213,7 +214,7 @@ impl Frame<'_> {
         for (value, label) in &self.x.ticks {
             let (x, _) = self.at(*value, self.y.low);
             canvas.line(&[(x, bottom), (x, bottom + 4.0)], INK, 1.0)?;
-            let place = (x, bottom + TICK_GAP + TICK_SIZE * 0.9);
+            let place = (x, bottom + TICK_GAP + TICK_SIZE);
             canvas.text(place, label, TICK_SIZE, Anchor::Middle, FAINT_INK)?;
         }
         for (value, label) in &self.y.ticks {

@@ -13,11 +13,13 @@ use crate::compare::Metric;
 const MAP: (f64, f64) = (380.0, 400.0);
 const CELL: (f64, f64) = (5.0, 40.0);
 /// From this size on, a gap of a pixel separates the cells.
-const GAP_FROM: f64 = 9.0;
+const GAP_FROM: f64 = 14.0;
 /// A name above a map may be this wide, however narrow the map is.
-const NAME_WIDTH: f64 = 170.0;
+const NAME_WIDTH: f64 = 200.0;
 /// Between two maps.
 const BETWEEN: f64 = 28.0;
+/// Of a sheet, so that titles are not broken into many lines.
+const LEAST_WIDTH: f64 = 420.0;
 /// Maps go into a second row rather than beyond this.
 const SHEET_WIDTH: f64 = 1500.0;
 /// The colour bar's steps, each a whole number of pixels high.
@@ -42,12 +44,16 @@ pub(super) fn draw(scans: &Scans, metric: Metric, ruler: &Ruler) -> Result<Figur
         label: format!("no finite score ({})", words::heads(missing)),
     });
     let header = Header {
-        title: format!("{} of each head", words::subject(metric)),
+        title: format!(
+            "{} of each head: {}",
+            words::subject(metric),
+            words::definition(metric)
+        ),
         note: scans.note(),
         legend: legend.into_iter().collect(),
     };
     let bar = Bar::new(&colours, panels[0].height, ruler);
-    let width = maps_width + BETWEEN + bar.width;
+    let width = (maps_width + BETWEEN + bar.width).max(LEAST_WIDTH);
     let header = header.lay(ruler, width);
 
     // Where each panel's map begins; the maps of one row begin at one height.
@@ -85,7 +91,7 @@ pub(super) fn draw(scans: &Scans, metric: Metric, ruler: &Ruler) -> Result<Figur
 /// What the colours mean: [0, 1] for shares, else the range of the scores.
 fn colour_axis(scans: &Scans, metric: Metric) -> Axis {
     let (low, high) = scans.range(metric);
-    let title = words::axis_title(metric);
+    let title = words::short_title(metric);
     match metric.has_thresholds() && low >= -1e-6 && high <= 1.0 + 1e-6 {
         true => Axis::exact(0.0, 1.0, 5, title),
         false => Axis::around(low, high, 5, title),
@@ -145,7 +151,7 @@ impl<'a> Panel<'a> {
         let mean = kept.iter().sum::<f64>() / kept.len() as f64;
         let shape = match kept.is_empty() {
             true => model.shape.clone(),
-            false => format!("{}, mean {mean:.3}", model.shape),
+            false => format!("{}, mean\u{a0}{mean:.3}", model.shape),
         };
         Self {
             name: ruler.wrap(&model.label, TITLE_SIZE, name_width),

@@ -35,18 +35,16 @@ pub(super) fn draw(scans: &Scans, metric: Metric, ruler: &Ruler) -> Result<Figur
         let heads = words::heads(scores.len());
         Entry {
             key: Key::Bars(of_model(at)),
-            label: format!("{}: {heads}, mean {mean:.3}", model.label),
+            label: format!("{}: {heads}, mean\u{a0}{mean:.3}", model.label),
         }
     });
     let source = match metric {
-        Metric::SparsityScore => "as in the text of arXiv 2603.06248, Appendix E.2",
-        Metric::MaxWeight => "as plotted in Figure 7 of arXiv 2603.06248",
+        Metric::SparsityScore => ", as in the text of arXiv 2603.06248 (Appendix E.2)",
+        Metric::MaxWeight => ", not divided by the total, as in Figure 7 of arXiv 2603.06248",
         _ => "",
     };
-    let title = match source {
-        "" => format!("{} of the heads", words::subject(metric)),
-        source => format!("{} of the heads, {source}", words::subject(metric)),
-    };
+    let subject = words::subject(metric).to_lowercase();
+    let title = format!("Heads by {subject}{source}");
     let width = (high - low) / (edges.len() - 1) as f64;
     let bins = format!("bins of {}", (width * 1e6).round() / 1e6);
     let sheet = Sheet {
@@ -64,29 +62,43 @@ pub(super) fn draw(scans: &Scans, metric: Metric, ruler: &Ruler) -> Result<Figur
         width: WIDTH,
         height: HEIGHT,
         vertical_grid: false,
+        plots: Vec::new(),
         ruler,
     };
-    sheet.draw(|canvas, frame| {
+    // Where many models lie on each other, their outlines tell more than the mixture of their colours.
+    let opacity = 0.35 / (counts.len().max(2) - 1) as f64;
+    sheet.draw(|canvas, frame, _| {
         for (model, counts) in counts.iter().enumerate() {
             for (bin, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
                 let (left, top) = frame.at(edges[bin], height(count, model));
                 let (right, bottom) = frame.at(edges[bin + 1], 0.0);
+                // One head of thousands is less than a unit high, and still there.
+                let top = top.min(bottom - 0.25);
                 let bar = Area {
                     left,
                     top,
                     width: right - left,
                     height: bottom - top,
                 };
-                canvas.rectangle(bar, of_model(model), 0.35)?;
+                canvas.rectangle(bar, of_model(model), opacity)?;
             }
         }
         for (model, counts) in counts.iter().enumerate() {
-            let mut steps: Vec<Point> = Vec::new();
-            for (bin, &count) in counts.iter().enumerate() {
-                steps.push(frame.at(edges[bin], height(count, model)));
-                steps.push(frame.at(edges[bin + 1], height(count, model)));
+            let bins: Vec<usize> = (0..counts.len()).collect();
+            // Empty bins have no outline: it would hide the axis.
+            for run in bins.chunk_by(|a, b| (counts[*a] > 0) == (counts[*b] > 0)) {
+                let (first, last) = (run[0], run[run.len() - 1]);
+                if counts[first] == 0 {
+                    continue;
+                }
+                let mut steps: Vec<Point> = vec![frame.at(edges[first], 0.0)];
+                for &bin in run {
+                    steps.push(frame.at(edges[bin], height(counts[bin], model)));
+                    steps.push(frame.at(edges[bin + 1], height(counts[bin], model)));
+                }
+                steps.push(frame.at(edges[last + 1], 0.0));
+                canvas.line(&steps, of_model(model), 1.75)?;
             }
-            canvas.line(&steps, of_model(model), 1.75)?;
         }
         Ok(())
     })

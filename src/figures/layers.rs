@@ -9,17 +9,22 @@ use super::{Figure, Model, Scans, words};
 use crate::Result;
 use crate::compare::{Metric, quantile};
 
-const WIDTH: f64 = 640.0;
-const HEIGHT: f64 = 320.0;
+/// Of the one plot of one or two models.
+const LARGE: (f64, f64) = (640.0, 320.0);
+/// Of each plot where every model has its own: the bands of three would hide each other.
+const SMALL: (f64, f64) = (380.0, 220.0);
+const TOGETHER: usize = 2;
 /// Layers with no more heads show each of them: quantiles of so few say less than the heads.
 const FEW_HEADS: usize = 4;
-/// With no more layers, the median of each has a marker.
-const FEW_LAYERS: usize = 16;
+/// About so many of a model's medians have a marker.
+const MARKERS: usize = 12;
 
 pub(super) fn draw(scans: &Scans, metric: Metric, ruler: &Ruler) -> Result<Figure> {
     let depths: Vec<usize> = scans.models.iter().map(|m| m.layers.len()).collect();
     let deepest = depths.iter().copied().max().unwrap_or(1);
     let relative = depths.iter().any(|&depth| depth != deepest);
+    let apart = scans.models.len() > TOGETHER;
+    let (width, height) = if apart { SMALL } else { LARGE };
     let x = match relative {
         true => {
             let mut axis = Axis::exact(0.0, 1.0, 5, "depth (0: first layer, 1: last layer)");
@@ -28,7 +33,13 @@ pub(super) fn draw(scans: &Scans, metric: Metric, ruler: &Ruler) -> Result<Figur
         }
         false => {
             let names: Vec<i32> = (0..).take(deepest).collect();
-            Axis::places(&names, ruler, WIDTH, false, "layer")
+            let mut axis = Axis::places(&names, ruler, width, false, "layer");
+            // Lines, unlike cells, need no half a layer at the ends.
+            if deepest > 1 {
+                let aside = (0.04 * axis.high).min(0.5);
+                (axis.low, axis.high) = (-aside, axis.high - 0.5 + aside);
+            }
+            axis
         }
     };
     let (low, high) = scans.range(metric);
@@ -42,40 +53,53 @@ pub(super) fn draw(scans: &Scans, metric: Metric, ruler: &Ruler) -> Result<Figur
         .iter()
         .map(|model| Curve::of(model, metric, relative))
         .collect();
-    let legend = scans.models.iter().enumerate().map(|(at, model)| Entry {
+    let entries = scans.models.iter().enumerate().map(|(at, model)| Entry {
         key: Key::Band(of_model(at), Marker::of_model(at)),
         label: format!("{}: {}", model.label, model.shape),
     });
+    let (legend, plots): (Vec<Entry>, Vec<Entry>) = match apart {
+        true => (Vec::new(), entries.collect()),
+        false => (entries.collect(), Vec::new()),
+    };
     let sheet = Sheet {
         name: format!("layers-{}", metric.name()),
         header: Header {
             title: format!("{} by layer", words::subject(metric)),
-            note: scans.note_with(&explanation(&curves)),
-            legend: legend.collect(),
+            note: scans.note_with(&explanation(&curves, apart)),
+            legend,
         },
         x,
         y,
-        width: WIDTH,
-        height: HEIGHT,
+        width,
+        height,
         vertical_grid: false,
+        plots,
         ruler,
     };
     // Points of different models stand beside each other; a layer is so many pixels wide.
-    let pitch = WIDTH / deepest as f64;
-    let apart = (pitch / (2.0 * curves.len() as f64)).min(7.0);
-    sheet.draw(|canvas, frame| {
+    let pitch = width / deepest as f64;
+    let step = (pitch / (2.0 * curves.len() as f64)).min(7.0);
+    let aside = |at: usize| match apart {
+        true => 0.0,
+        false => step * (at as f64 - (curves.len() - 1) as f64 / 2.0),
+    };
+    sheet.draw(|canvas, frame, plot| {
+        let own = |at: usize| !apart || at == plot;
         for (at, curve) in curves.iter().enumerate() {
-            curve.draw_bands(canvas, frame, at)?;
+            match own(at) {
+                true => curve.draw_bands(canvas, frame, at)?,
+                false => curve.draw_medians(canvas, frame, at, 0.75)?,
+            }
         }
-        for (at, curve) in curves.iter().enumerate() {
-            let aside = apart * (at as f64 - (curves.len() - 1) as f64 / 2.0);
-            curve.draw_lines(canvas, frame, at, aside)?;
+        for (at, curve) in curves.iter().enumerate().filter(|(at, _)| own(*at)) {
+            curve.draw_points(canvas, frame, at, aside(at))?;
+            curve.draw_medians(canvas, frame, at, 2.0)?;
         }
         Ok(())
     })
 }
 
-fn explanation(curves: &[Curve]) -> String {
+fn explanation(curves: &[Curve], apart: bool) -> String {
     let layers = || curves.iter().flat_map(|curve| &curve.layers);
     let bands = layers().any(Layer::has_band);
     let points = layers().any(|layer| !layer.has_band());
@@ -85,8 +109,11 @@ fn explanation(curves: &[Curve]) -> String {
     }
     if points {
         told.push_str(&format!(
-            "; points: every head, where a layer has no more than {FEW_HEADS}"
+            "; points: all heads of layers with at most {FEW_HEADS}"
         ));
+    }
+    if apart {
+        told.push_str("; thin lines: medians of the other models");
     }
     told
 }
@@ -169,20 +196,32 @@ impl Curve {
         Ok(())
     }
 
-    fn draw_lines(
+    /// The heads of layers that have no bands, `aside` pixels beside their place.
+    fn draw_points(
         &self,
         canvas: &Canvas<'_>,
         frame: &Frame<'_>,
         at: usize,
         aside: f64,
     ) -> Result<()> {
-        let (colour, marker) = (of_model(at), Marker::of_model(at));
         for layer in self.layers.iter().filter(|layer| !layer.has_band()) {
             for score in &layer.scores {
                 let (x, y) = frame.at(layer.x, *score);
-                marker.draw(canvas, (x + aside, y), 3.0, colour, 0.6)?;
+                Marker::of_model(at).draw(canvas, (x + aside, y), 3.0, of_model(at), 0.6)?;
             }
         }
+        Ok(())
+    }
+
+    /// The line of medians, broken where a layer has no score; markers only on lines as thick as a model's own.
+    fn draw_medians(
+        &self,
+        canvas: &Canvas<'_>,
+        frame: &Frame<'_>,
+        at: usize,
+        thickness: f64,
+    ) -> Result<()> {
+        let (colour, marker) = (of_model(at), Marker::of_model(at));
         let is_empty = |layer: &Layer| layer.scores.is_empty();
         for run in self.layers.chunk_by(|a, b| is_empty(a) == is_empty(b)) {
             if is_empty(&run[0]) {
@@ -193,10 +232,11 @@ impl Curve {
                 .map(|layer| frame.at(layer.x, layer.quantile(0.5)))
                 .collect();
             if median.len() > 1 {
-                canvas.line(&median, colour, 2.0)?;
+                canvas.line(&median, colour, thickness)?;
             }
-            if self.layers.len() <= FEW_LAYERS || median.len() == 1 {
-                for place in median {
+            let every = self.layers.len().div_ceil(MARKERS);
+            for place in median.into_iter().step_by(every) {
+                if thickness > 1.0 {
                     marker.draw(canvas, place, 4.0, colour, 1.0)?;
                 }
             }

@@ -159,6 +159,26 @@ pub fn draw(request: &Request) -> Result<Figures> {
         differing: fields(&held.differences),
     };
     let ruler = sheet::ruler()?;
+    let mut remarks = held.remarks;
+    for model in &scans.models {
+        let (missing, all) = (model.missing(Metric::SparsityScore), model.heads());
+        if missing > 0 {
+            remarks.push(format!(
+                "{}: {missing} of {all} heads have no finite score; the maps show which, the other figures leave them out",
+                model.label
+            ));
+        }
+    }
+    let mut missing = ruler.missing(&held.labels.concat());
+    missing.sort_unstable();
+    missing.dedup();
+    if !missing.is_empty() {
+        let missing: Vec<String> = missing.iter().map(char::to_string).collect();
+        remarks.push(format!(
+            "the font of the PNG files has no sign for {}: a box stands in its place; the SVG files take one from their viewer",
+            missing.join(", ")
+        ));
+    }
     let mut figures = Vec::new();
     for metric in HISTOGRAMS {
         figures.push(histogram::draw(&scans, metric, &ruler)?);
@@ -180,7 +200,7 @@ pub fn draw(request: &Request) -> Result<Figures> {
         figures,
         scans: drawn.collect(),
         differences: held.differences,
-        remarks: held.remarks,
+        remarks,
     })
 }
 
@@ -255,9 +275,13 @@ impl Model {
         scores.filter(|score| score.is_finite()).collect()
     }
 
+    fn heads(&self) -> usize {
+        self.layers.iter().map(Vec::len).sum()
+    }
+
     /// Heads without a finite score.
     fn missing(&self, metric: Metric) -> usize {
-        self.layers.iter().map(Vec::len).sum::<usize>() - self.finite(metric).len()
+        self.heads() - self.finite(metric).len()
     }
 }
 

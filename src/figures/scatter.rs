@@ -28,9 +28,10 @@ pub(super) fn draw(scans: &Scans, ruler: &Ruler) -> Result<Figure> {
     let legend = scans.models.iter().enumerate().map(|(at, model)| {
         let sinks = points[at].iter().filter(|(share, _)| *share > SINK).count();
         let heads = words::heads(points[at].len());
+        let sinks = words::counted(sinks, "sink");
         Entry {
             key: Key::Point(of_model(at), Marker::of_model(at)),
-            label: format!("{}: {heads}, sinks {sinks}", model.label),
+            label: format!("{}: {heads}, {sinks}", model.label),
         }
     });
     let x = axis(scans, across);
@@ -54,13 +55,19 @@ pub(super) fn draw(scans: &Scans, ruler: &Ruler) -> Result<Figure> {
         width: WIDTH,
         height: SIDE,
         vertical_grid: true,
+        plots: Vec::new(),
         ruler,
     };
-    let total: usize = points.iter().map(Vec::len).sum();
-    // From 5 pixels and nearly opaque for a few points to 1.5 pixels and a third for ten thousand.
-    let crowd = ((total.max(20) as f64 / 20.0).log10() / 2.7).clamp(0.0, 1.0);
-    let (radius, opacity) = (5.0 - 3.25 * crowd, 0.85 - 0.45 * crowd);
-    sheet.draw(|canvas, frame| {
+    // From 5 pixels and nearly opaque for a few points to 1.75 pixels and less than half for five thousand. Each model
+    // has its own size, or a small one would be lost among the points of a large one.
+    let looks: Vec<(f64, f64)> = points
+        .iter()
+        .map(|points| {
+            let crowd = ((points.len().max(10) as f64 / 10.0).log10() / 2.7).clamp(0.0, 1.0);
+            (5.0 - 3.25 * crowd, 0.85 - 0.45 * crowd)
+        })
+        .collect();
+    sheet.draw(|canvas, frame, _| {
         if sink_is_shown {
             let (x, top) = frame.at(SINK, frame.y.high);
             for at in 0..(SIDE / 8.0) as i32 {
@@ -77,6 +84,7 @@ pub(super) fn draw(scans: &Scans, ruler: &Ruler) -> Result<Figure> {
                     at * points.len() / longest,
                     (at + 1) * points.len() / longest,
                 );
+                let (radius, opacity) = looks[model];
                 for (x, y) in &points[now..next] {
                     let place: Point = frame.at(*x, *y);
                     let marker = Marker::of_model(model);

@@ -4,7 +4,7 @@ use plotters::style::RGBColor;
 
 use super::Figure;
 use super::axis::{Axis, Frame, Room};
-use super::canvas::{Anchor, Area, Canvas, failed};
+use super::canvas::{Anchor, Area, Canvas, Point, failed};
 use super::colours::{FAINT_INK, HATCH, INK, Marker, NO_SCORE};
 use super::text::Ruler;
 use crate::Result;
@@ -20,6 +20,8 @@ const ENTRY_LINE: f64 = 18.0;
 /// From the left of an entry's key to its words.
 const KEY: f64 = 24.0;
 const ENTRY_GAP: f64 = 22.0;
+/// Plots side by side.
+const COLUMNS: usize = 2;
 
 /// What an entry of the legend stands for.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +53,7 @@ pub(super) struct LaidHeader<'a> {
     title: Vec<String>,
     note: Vec<String>,
     /// The key, its place, and the words beside it.
-    legend: Vec<(Key, (f64, f64), Vec<String>)>,
+    legend: Vec<(Key, Point, Vec<String>)>,
     pub(super) height: f64,
     header: &'a Header,
 }
@@ -110,13 +112,7 @@ impl LaidHeader<'_> {
             baseline += NOTE_LINE;
         }
         for (key, (left, top), lines) in &self.legend {
-            let (left, top) = (MARGIN + left, MARGIN + top);
-            key.draw(canvas, left, top + ENTRY_LINE / 2.0)?;
-            for (at, line) in (0..).zip(lines) {
-                let baseline = top + ENTRY_LINE * (f64::from(at) + 0.5) + ENTRY_SIZE * 0.36;
-                let place = (left + KEY, baseline);
-                canvas.text(place, line, ENTRY_SIZE, Anchor::Start, INK)?;
-            }
+            draw_entry(canvas, *key, (MARGIN + left, MARGIN + top), lines)?;
         }
         Ok(())
     }
@@ -125,6 +121,17 @@ impl LaidHeader<'_> {
     pub(super) fn title(&self) -> &str {
         &self.header.title
     }
+}
+
+/// A key and the words beside it, `place` being the upper left corner of both.
+fn draw_entry(canvas: &Canvas<'_>, key: Key, (left, top): Point, lines: &[String]) -> Result<()> {
+    key.draw(canvas, left, top + ENTRY_LINE / 2.0)?;
+    for (at, line) in (0..).zip(lines) {
+        let baseline = top + ENTRY_LINE * (f64::from(at) + 0.5) + ENTRY_SIZE * 0.36;
+        let place = (left + KEY, baseline);
+        canvas.text(place, line, ENTRY_SIZE, Anchor::Start, INK)?;
+    }
+    Ok(())
 }
 
 impl Key {
@@ -172,7 +179,8 @@ pub(super) fn no_score(canvas: &Canvas<'_>, area: Area) -> Result<()> {
     canvas.line(&ends, HATCH, 1.0)
 }
 
-/// A figure with one plot of `width × height` pixels under its header.
+/// A figure with one plot of `width × height` pixels under its header, or with several of this size that share their
+/// axes.
 pub(super) struct Sheet<'a> {
     pub(super) name: String,
     pub(super) header: Header,
@@ -182,41 +190,64 @@ pub(super) struct Sheet<'a> {
     pub(super) height: f64,
     /// Whether the ticks of `x` have lines through the plot.
     pub(super) vertical_grid: bool,
+    /// What stands above each of several plots; empty for a single one.
+    pub(super) plots: Vec<Entry>,
     pub(super) ruler: &'a Ruler,
 }
 
 impl Sheet<'_> {
-    /// Draws the marks between grid and axes.
+    /// Draws the marks of each plot, which are told by its number, between grid and axes.
     pub(super) fn draw(
         self,
-        marks: impl FnOnce(&Canvas<'_>, &Frame<'_>) -> Result<()>,
+        marks: impl Fn(&Canvas<'_>, &Frame<'_>, usize) -> Result<()>,
     ) -> Result<Figure> {
         let room = Room::of(&self.x, &self.y, self.ruler, self.width, self.height);
         // The last label of `x` may stick out by half its width.
         let last = self.x.ticks.last().map_or("", |(_, label)| label.as_str());
         let right = MARGIN.max(self.ruler.width(last, super::axis::TICK_SIZE) / 2.0 + 4.0);
-        let header = self.header.lay(self.ruler, room.left + self.width);
-        let area = Area {
-            left: MARGIN + room.left,
-            top: MARGIN + header.height + 12.0,
-            width: self.width,
-            height: self.height,
-        };
-        let size = (
-            (area.right() + right).ceil() as u32,
-            (area.bottom() + room.bottom + MARGIN * 0.6).ceil() as u32,
-        );
-        let frame = Frame {
-            area,
-            x: &self.x,
-            y: &self.y,
-            downwards: false,
-        };
+        let columns = self.plots.len().clamp(1, COLUMNS);
+        let pitch = room.left + self.width + right;
+        let width = pitch * columns as f64 - right;
+        let header = self.header.lay(self.ruler, width);
+
+        let wrap = |entry: &Entry| self.ruler.wrap(&entry.label, ENTRY_SIZE, self.width - KEY);
+        let names: Vec<Vec<String>> = self.plots.iter().map(wrap).collect();
+        let mut frames = Vec::new();
+        let mut top = MARGIN + header.height + 12.0;
+        for row in 0..self.plots.len().max(1).div_ceil(columns) {
+            let places = row * columns..(row * columns + columns).min(self.plots.len().max(1));
+            let lines = places.clone().filter_map(|at| names.get(at)).map(Vec::len);
+            top += ENTRY_LINE * lines.max().unwrap_or(0) as f64;
+            for column in 0..places.len() {
+                let area = Area {
+                    left: MARGIN + room.left + pitch * column as f64,
+                    top,
+                    width: self.width,
+                    height: self.height,
+                };
+                frames.push(Frame {
+                    area,
+                    x: &self.x,
+                    y: &self.y,
+                    downwards: false,
+                });
+            }
+            top += self.height + room.bottom + MARGIN * 0.6;
+        }
+        let size = ((MARGIN + width + right).ceil() as u32, top.ceil() as u32);
         let svg = Canvas::draw(&self.name, header.title(), size, |canvas| {
             header.draw(canvas)?;
-            frame.draw_grid(canvas, self.vertical_grid)?;
-            marks(canvas, &frame)?;
-            frame.draw_axes(canvas, &room)
+            for (at, frame) in frames.iter().enumerate() {
+                if let (Some(entry), Some(lines)) = (self.plots.get(at), names.get(at)) {
+                    let above = ENTRY_LINE * lines.len() as f64 + 4.0;
+                    let place = (frame.area.left, frame.area.top - above);
+                    draw_entry(canvas, entry.key, place, lines)?;
+                }
+                frame.draw_grid(canvas, self.vertical_grid)?;
+                marks(canvas, frame, at)?;
+                frame.draw_axes(canvas, &room)?;
+            }
+            Ok(())
         })?;
         Ok(Figure::new(self.name, svg, size))
     }

@@ -27,6 +27,12 @@ impl Ruler {
         Some(Self { font })
     }
 
+    /// The characters of `text` that the font has no glyph for.
+    pub(super) fn missing(&self, text: &str) -> Vec<char> {
+        let glyphs = self.font.charmap();
+        text.chars().filter(|c| glyphs.map(*c).is_none()).collect()
+    }
+
     /// How wide `text` is, without kerning.
     pub(super) fn width(&self, text: &str, size: f64) -> f64 {
         let glyphs = self.font.charmap();
