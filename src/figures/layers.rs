@@ -84,16 +84,17 @@ pub(super) fn draw(scans: &Scans, metric: Metric, ruler: &Ruler) -> Result<Figur
         false => step * (at as f64 - (curves.len() - 1) as f64 / 2.0),
     };
     sheet.draw(|canvas, frame, plot| {
-        let own = |at: usize| !apart || at == plot;
-        for (at, curve) in curves.iter().enumerate() {
-            match own(at) {
-                true => curve.draw_bands(canvas, frame, at)?,
-                false => curve.draw_medians(canvas, frame, at, 0.75)?,
-            }
+        let all = || curves.iter().enumerate();
+        let is_own = |at: usize| !apart || at == plot;
+        for (at, curve) in all().filter(|(at, _)| is_own(*at)) {
+            curve.draw_bands(canvas, frame, at)?;
         }
-        for (at, curve) in curves.iter().enumerate().filter(|(at, _)| own(*at)) {
+        for (at, curve) in all().filter(|(at, _)| !is_own(*at)) {
+            curve.draw_medians(canvas, frame, at, false)?;
+        }
+        for (at, curve) in all().filter(|(at, _)| is_own(*at)) {
             curve.draw_points(canvas, frame, at, aside(at))?;
-            curve.draw_medians(canvas, frame, at, 2.0)?;
+            curve.draw_medians(canvas, frame, at, true)?;
         }
         Ok(())
     })
@@ -213,13 +214,13 @@ impl Curve {
         Ok(())
     }
 
-    /// The line of medians, broken where a layer has no score; markers only on lines as thick as a model's own.
+    /// The line of medians, broken where a layer has no score: thick and with markers, or thin.
     fn draw_medians(
         &self,
         canvas: &Canvas<'_>,
         frame: &Frame<'_>,
         at: usize,
-        thickness: f64,
+        is_thick: bool,
     ) -> Result<()> {
         let (colour, marker) = (of_model(at), Marker::of_model(at));
         let is_empty = |layer: &Layer| layer.scores.is_empty();
@@ -232,13 +233,16 @@ impl Curve {
                 .map(|layer| frame.at(layer.x, layer.quantile(0.5)))
                 .collect();
             if median.len() > 1 {
-                canvas.line(&median, colour, thickness)?;
+                canvas.line(&median, colour, if is_thick { 2.0 } else { 0.75 })?;
             }
-            let every = self.layers.len().div_ceil(MARKERS);
+            // A single layer would leave nothing to see of a thin line.
+            let (every, radius) = match is_thick {
+                true => (self.layers.len().div_ceil(MARKERS), 4.0),
+                false if median.len() == 1 => (1, 2.0),
+                false => continue,
+            };
             for place in median.into_iter().step_by(every) {
-                if thickness > 1.0 {
-                    marker.draw(canvas, place, 4.0, colour, 1.0)?;
-                }
+                marker.draw(canvas, place, radius, colour, 1.0)?;
             }
         }
         Ok(())
