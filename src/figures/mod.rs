@@ -17,6 +17,25 @@
 //! `dejavu`: no library and no font of the machine takes part, and equal scans give equal bytes. Of plotters only the
 //! backend, the elements and the colour map are used. Where texts go is decided here, from the font's own widths:
 //! names of models are long, and plotters without a font library only guesses.
+//!
+//! ```
+//! use attnscope::compare::Metric;
+//! use attnscope::figures::{self, Format, Request};
+//!
+//! # fn main() -> attnscope::Result<()> {
+//! # let temporary = tempfile::tempdir().map_err(attnscope::Error::io("out"))?;
+//! # let out = temporary.path();
+//! let scans = ["small-softmax", "small-sigmoid"];
+//! let drawn = figures::draw(&Request {
+//!     scans: scans.map(|name| format!("tests/golden/compare/{name}.parquet").into()).to_vec(),
+//!     force: false,
+//!     metrics: vec![Metric::SparsityScore],
+//! })?;
+//! let files = figures::write(&drawn, &Format::ALL, out)?;
+//! assert_eq!(files[1], out.join("histogram-sparsity_score.png"));
+//! # Ok(())
+//! # }
+//! ```
 
 use std::path::PathBuf;
 
