@@ -191,6 +191,15 @@ pub enum Error {
         message: String,
     },
 
+    /// A figure cannot be drawn.
+    #[error("figure {name}: {message}")]
+    Figure {
+        /// The figure.
+        name: String,
+        /// What is wrong.
+        message: String,
+    },
+
     /// The tensor library failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
@@ -216,7 +225,7 @@ impl Error {
             Error::DoesNotFit(_) => 5,
             Error::Tensor(error) if is_out_of_memory(error) => 5,
             Error::Interrupted { .. } => 75,
-            Error::Io { .. } | Error::Parquet { .. } | Error::Tensor(_) => 1,
+            Error::Io { .. } | Error::Parquet { .. } | Error::Figure { .. } | Error::Tensor(_) => 1,
         }
     }
 

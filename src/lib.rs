@@ -30,6 +30,7 @@
 //! | [`store`] | parquet tables, parts of unfinished runs, the run manifest |
 //! | [`compare`] | scans held against each other: distances, permutation tests, intervals over the texts |
 //! | [`page`] | self-contained interactive pages: scripts, charts and data in one HTML file |
+//! | [`figures`] | histograms, heat maps, scores by layer and scatter plots of scans, as SVG and PNG |
 //! | [`demo`] | the checkpoints and texts that ship in the binary |
 //! | [`machine`] | how much memory and disk there is |
 //! | [`random`] | CPython's and NumPy's random numbers |
@@ -172,6 +173,7 @@ pub mod convert;
 pub mod corpus;
 pub mod demo;
 pub mod error;
+pub mod figures;
 pub mod hub;
 pub mod layers;
 pub mod machine;

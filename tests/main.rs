@@ -5,6 +5,7 @@ mod compare;
 mod convert;
 mod corpus;
 mod demo;
+mod figures;
 mod golden;
 mod hub;
 mod page;

@@ -9,6 +9,7 @@ mod converted;
 mod datasets;
 mod demo;
 mod download;
+mod figures;
 mod measures;
 mod merge;
 mod models;
@@ -43,6 +44,7 @@ enum Command {
     Scan(scan::Args),
     Merge(merge::Args),
     Compare(compare::Args),
+    Figures(figures::Args),
     Convert(convert::Args),
     Download(download::Args),
     Models(models::Args),
@@ -67,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Scan(args) => scan::run(args, quiet),
         Command::Merge(args) => merge::run(args),
         Command::Compare(args) => compare::run(args),
+        Command::Figures(args) => figures::run(args),
         Command::Convert(args) => convert::run(args, quiet),
         Command::Download(args) => download::run(args, quiet),
         Command::Models(args) => models::run(args),

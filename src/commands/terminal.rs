@@ -17,7 +17,7 @@ pub fn init_logging(quiet: bool, verbose: u8) {
     let default = match (quiet, verbose) {
         (true, _) => "error,hf_hub=off",
         // hf-hub calls every attempt that fails an error, also those that are tried again.
-        (false, 0) => "warn,attnscope=info,hf_hub=off",
+        (false, 0) => "warn,attnscope=info,hf_hub=off,usvg=error",
         (false, 1) => "info,attnscope=debug",
         _ => "trace",
     };

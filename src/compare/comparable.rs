@@ -404,11 +404,16 @@ impl Pair<'_> {
 pub(crate) fn shape_in_words(scan: &Scan) -> String {
     let heads: BTreeSet<usize> = scan.layers().map(<[_]>::len).collect();
     let layers = scan.layers().count();
+    let counted = |count: usize, what: &str| match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
+    };
+    let layers = counted(layers, "layer");
     match (heads.first(), heads.last()) {
         (Some(least), Some(most)) if least != most => {
-            format!("{layers} layers × {least}–{most} heads")
+            format!("{layers} × {least}–{most} heads")
         }
-        (Some(heads), _) => format!("{layers} layers × {heads} heads"),
+        (Some(&heads), _) => format!("{layers} × {}", counted(heads, "head")),
         _ => "no heads".into(),
     }
 }

@@ -47,6 +47,7 @@ pub use write::{refuse_occupied, write};
 
 pub(crate) use comparable::{Held, shape_in_words};
 pub(crate) use scans::Scan;
+pub(crate) use statistics::quantile;
 
 use bootstrap::{Interval, Resampled};
 use distribution::{Distribution, common_metrics};

@@ -136,6 +136,14 @@ impl Metric {
         }
     }
 
+    /// The name in `--metrics` that makes a scan measure it; none for what every scan measures.
+    pub fn asked_for_as(self) -> Option<&'static str> {
+        match self {
+            Metric::SmallWeightShare | Metric::LargeWeightShare => Some("weight_shares"),
+            _ => self.extra().map(|_| self.name()),
+        }
+    }
+
     /// The sum beyond the five of every scan that it is made of.
     fn extra(self) -> Option<Extra> {
         match self {

@@ -15,6 +15,8 @@ use crate::{Error, Result};
 
 /// Facts in which the shards of one run may differ.
 const OF_A_SHARD: [&str; 3] = ["attnscope.shard", "attnscope.device", TEXTS_SUM];
+/// Facts that the first versions did not record.
+const ADDED_LATER: [&str; 2] = [TEXTS_SUM, "attnscope.attention_function"];
 const TEXTS_SUM: &str = "attnscope.texts_sum";
 
 /// The tables of a finished scan.
@@ -166,9 +168,13 @@ fn shared_facts(dir: &Path, files: &[PathBuf], run: Option<&RunManifest>) -> Res
             continue;
         };
         let keys = facts.keys().chain(expected.keys());
+        let is_unknown = |key: &str| {
+            // Tables of earlier versions do not have it.
+            ADDED_LATER.contains(&key) && !(facts.contains_key(key) && expected.contains_key(key))
+        };
         if let Some(key) = keys
             .into_iter()
-            .find(|key| facts.get(*key) != expected.get(*key))
+            .find(|key| facts.get(*key) != expected.get(*key) && !is_unknown(key))
         {
             let value = |facts: &Provenance| match facts.get(key) {
                 Some(value) => format!("`{value}`"),

@@ -3,12 +3,18 @@
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use super::directory::refused;
 use crate::{Error, Result};
 
 /// The file that is locked.
 pub(super) const LOCK: &str = ".attnscope-lock";
+
+/// How often a lock that is held is asked for again, and after how long.
+const ATTEMPTS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Locks the directory `dir`, in which what belongs to `out` is being written, until the returned file is closed;
 /// the operating system does that however the process ends.
@@ -23,7 +29,17 @@ pub(crate) fn lock(out: &Path, dir: &Path) -> Result<File> {
         .write(true)
         .open(&path)
         .map_err(Error::io(&path))?;
-    match file.try_lock() {
+    let mut locked = file.try_lock();
+    // A process that is just being started holds its parent's files for a moment, and with them a lock that the parent
+    // has given back.
+    for _ in 0..ATTEMPTS {
+        if !matches!(locked, Err(TryLockError::WouldBlock)) {
+            break;
+        }
+        thread::sleep(PAUSE);
+        locked = file.try_lock();
+    }
+    match locked {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(in_use(out)),
         Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {

@@ -10,6 +10,7 @@ mod compare;
 mod config;
 mod demo;
 mod disk;
+mod figures;
 mod hub;
 mod listing;
 mod measures;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use attnscope::Error;
 use attnscope::corpus::{
-    Preprocessing, Replacement, Rows, TextTokenizer, TokenLimits, TokenizedSamples,
+    Preprocessing, Replacement, Rows, TextTokenizer, TextsSum, TokenLimits, TokenizedSamples,
 };
 use attnscope::random::PythonRandom;
 use tokenizers::models::bpe::{BPE, Vocab};
@@ -307,6 +307,7 @@ fn many_rows_give_what_single_texts_give() {
 
         let mut expected = TokenizedSamples::default();
         for &row in &wanted {
+            expected.texts.add(TextsSum::of(row, texts[row]));
             if texts[row].is_empty() {
                 expected.skipped += 1;
                 continue;
