@@ -29,6 +29,7 @@
 //! | [`scan`] | the plan and the two executors |
 //! | [`store`] | parquet tables, parts of unfinished runs, the run manifest |
 //! | [`compare`] | scans held against each other: distances, permutation tests, intervals over the texts |
+//! | [`report`] | scans as one page to look at |
 //! | [`page`] | self-contained interactive pages: scripts, charts and data in one HTML file |
 //! | [`demo`] | the checkpoints and texts that ship in the binary |
 //! | [`machine`] | how much memory and disk there is |
@@ -180,6 +181,7 @@ pub mod models;
 pub mod observe;
 pub mod page;
 pub mod random;
+pub mod report;
 pub mod scan;
 pub mod store;
 

@@ -11,6 +11,7 @@ mod download;
 mod merge;
 mod models;
 mod progress;
+mod report;
 mod scan;
 mod summary;
 mod terminal;
@@ -41,6 +42,7 @@ enum Command {
     Scan(scan::Args),
     Merge(merge::Args),
     Compare(compare::Args),
+    Report(report::Args),
     Convert(convert::Args),
     Download(download::Args),
     Models(models::Args),
@@ -65,6 +67,7 @@ pub fn main() -> ExitCode {
         Command::Scan(args) => scan::run(args, quiet),
         Command::Merge(args) => merge::run(args),
         Command::Compare(args) => compare::run(args),
+        Command::Report(args) => report::run(args),
         Command::Convert(args) => convert::run(args, quiet),
         Command::Download(args) => download::run(args, quiet),
         Command::Models(args) => models::run(args),

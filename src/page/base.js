@@ -141,6 +141,8 @@ const page = (() => {
     };
     const self = {
       update: () => { stale = true; draw(); },
+      // For what need not be drawn anew: `change` gets the library, if the chart is there.
+      change: (change) => { if (drawn && !stale) change(library); },
       isDrawn: () => drawn && !stale,
       seen: (isIntersecting) => { visible = isIntersecting; draw(); },
     };
