@@ -8,6 +8,7 @@ mod demo;
 mod golden;
 mod hub;
 mod page;
+mod report;
 mod scan;
 mod store;
 mod support;

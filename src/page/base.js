@@ -108,6 +108,7 @@ const page = (() => {
       paper_bgcolor: 'rgba(0,0,0,0)',
       plot_bgcolor: 'rgba(0,0,0,0)',
       font: { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: colour('text') },
+      modebar: { bgcolor: 'rgba(0,0,0,0)', color: colour('muted'), activecolor: colour('accent') },
       hoverlabel: {
         bgcolor: colour('card'), bordercolor: colour('line'), align: 'left',
         font: { color: colour('text'), size: 12.5, family: getComputedStyle(document.body).fontFamily },
@@ -137,6 +138,7 @@ const page = (() => {
       library.react(target, made.data, themed(made.layout), { ...config, ...made.config });
       if (drawn) return;
       drawn = true;
+      performance.mark(`chart ${target.id}`);
       for (const [event, handler] of Object.entries(handlers)) target.on(event, handler);
     };
     const self = {

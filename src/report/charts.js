@@ -151,7 +151,7 @@ const maps = (() => {
   const map = (scan) => {
     const target = element('div', { class: 'map-chart' });
     // Cells about as high as wide, within reason.
-    const height = Math.max(170, Math.min(560, 70 + scan.layers * Math.max(6, Math.min(26, 420 / scan.heads))));
+    const height = Math.max(170, Math.min(580, 92 + scan.layers * Math.max(6, Math.min(26, 420 / scan.heads))));
     target.style.height = `${height}px`;
     const place = element('div', { class: 'map' }, element('h3', {}, swatch(scan.index), scan.label), target);
     byId('maps').append(place);
@@ -169,7 +169,7 @@ const maps = (() => {
           xgap: scan.heads > 40 ? 0 : 1, ygap: scan.layers > 40 ? 0 : 1,
         }],
         layout: {
-          margin: { l: 44, r: 4, t: 4, b: 40 }, shapes: outlines(scan), hovermode: 'closest',
+          margin: { l: 44, r: 4, t: 26, b: 40 }, shapes: outlines(scan), hovermode: 'closest',
           xaxis: { title: { text: 'Head' }, showgrid: false, zeroline: false, range: [-0.5, scan.heads - 0.5], ...wholeTicks(scan.heads) },
           yaxis: { title: { text: 'Layer' }, showgrid: false, zeroline: false, range: [scan.layers - 0.5, -0.5], ...wholeTicks(scan.layers) },
         },
@@ -216,47 +216,40 @@ const scatter = (() => {
   across.value = wanted('first_token_share', metrics[metrics.length - 1]);
   up.value = wanted('sparsity_score', metrics[0]);
 
-  const marks = () => ({
-    x: state.pins.map(({ scan, row }) => scan.score(across.value, row)),
-    y: state.pins.map(({ scan, row }) => scan.score(up.value, row)),
-  });
+  // Shapes are quick to change, where a change of any trace draws all of them anew.
+  const rings = () => state.pins.map(({ scan, row }) => ({
+    type: 'circle', xsizemode: 'pixel', ysizemode: 'pixel', x0: -7, x1: 7, y0: -7, y1: 7,
+    xanchor: scan.score(across.value, row), yanchor: scan.score(up.value, row),
+    line: { color: page.colour('mark'), width: 2.5 },
+  })).filter(({ xanchor, yanchor }) => Number.isFinite(xanchor) && Number.isFinite(yanchor));
 
   const make = () => {
-    const large = scans.some((scan) => scan.length > 2500);
+    const most = Math.max(...scans.map((scan) => scan.length));
+    const [size, opacity] = most > 2500 ? [4, 0.45] : most > 200 ? [6, 0.6] : [9, 0.8];
     const data = scans.map((scan) => {
       const { colour, symbol } = page.model(scan.index);
       return {
         type: 'scatter', mode: 'markers', name: inChart(scan.label), hoverinfo: 'none',
         x: scan.scores[across.value] ?? [], y: scan.scores[up.value] ?? [],
-        marker: { color: colour, symbol, size: large ? 4 : 6, opacity: large ? 0.45 : 0.6, line: { width: 0 } },
+        marker: { color: colour, symbol, size, opacity, line: { width: 0 } },
       };
-    });
-    data.push({
-      type: 'scatter', mode: 'markers', name: 'pinned', hoverinfo: 'skip', showlegend: false, ...marks(),
-      marker: { color: 'rgba(0,0,0,0)', symbol: 'circle', size: 13, line: { color: page.colour('mark'), width: 2.5 } },
     });
     return {
       data,
       layout: {
-        legend: legend(), hovermode: 'closest',
+        legend: { ...legend(), itemsizing: 'constant' }, hovermode: 'closest', shapes: rings(),
         xaxis: { title: { text: capital(metricOf.get(across.value).label) } },
         yaxis: { title: { text: capital(metricOf.get(up.value).label) } },
       },
     };
   };
-  const of = (points) => {
-    const point = points.find(({ curveNumber }) => curveNumber < scans.length);
-    return point && [scans[point.curveNumber], point.pointNumber];
-  };
+  const of = ([point]) => [scans[point.curveNumber], point.pointNumber];
   const chart = page.chart(target, make, {
-    plotly_hover: ({ points, event }) => of(points) && tip.show(...of(points), event),
+    plotly_hover: ({ points, event }) => tip.show(...of(points), event),
     plotly_unhover: () => tip.hide(),
-    plotly_click: ({ points }) => of(points) && togglePin(...of(points)),
+    plotly_click: ({ points }) => togglePin(...of(points)),
   });
   for (const select of [across, up]) select.addEventListener('change', () => chart.update());
-  state.onPins.push(() => chart.change((library) => {
-    const { x, y } = marks();
-    library.restyle(target, { x: [x], y: [y] }, [scans.length]);
-  }));
+  state.onPins.push(() => chart.change((library) => library.relayout(target, { shapes: rings() })));
   return { chart };
 })();

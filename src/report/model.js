@@ -68,8 +68,9 @@ const range = (name) => {
       high = Math.max(high, value);
     }
   }
-  if (low > high) return [0, 1];
-  return low === high ? [low - 0.5, high + 0.5] : [low, high];
+  if (low < high) return [low, high];
+  // None, or all alike: something to draw them in.
+  return low > high || metricOf.get(name).is_share ? [0, 1] : [low - 0.5, high + 0.5];
 };
 
 // What a person has chosen.

@@ -18,12 +18,19 @@ const pinned = (() => {
     }
     return inflated.get(key);
   };
+  // Few samples in many bins show nothing but noise.
+  const merged = (counts) => {
+    const samples = counts.reduce((sum, n) => sum + n, 0);
+    const step = samples < 100 ? 4 : samples < 400 ? 2 : 1;
+    return counts.filter((_, i) => i % step === 0)
+      .map((_, i) => counts.slice(i * step, (i + 1) * step).reduce((sum, n) => sum + n, 0));
+  };
   const head = async ({ scan, row }) => {
     const found = await distributions(scan, state.metric.name);
     if (!found) return { scan, row };
-    const own = found.counts.subarray(row * bins, (row + 1) * bins);
+    const own = Array.from(found.counts.subarray(row * bins, (row + 1) * bins));
     return {
-      scan, row, counts: own,
+      scan, row, counts: merged(own),
       quantiles: found.quantiles.subarray(row * which.length, (row + 1) * which.length),
       samples: own.reduce((sum, n) => sum + n, 0),
     };
@@ -37,6 +44,7 @@ const pinned = (() => {
   const make = () => {
     const data = shownHeads.filter((one) => one.counts && one.samples > 0).map((one) => {
       const [low, high] = [one.quantiles[0], one.quantiles[which.length - 1]];
+      const bins = one.counts.length;
       const width = (high - low) / bins;
       const edges = Array.from({ length: bins + 1 }, (_, i) => low + i * width);
       const shares = Array.from(one.counts, (n) => n / one.samples);
@@ -66,7 +74,7 @@ const pinned = (() => {
   const table = () => {
     const names = which.map((q) => (q === 0 ? 'least' : q === 1 ? 'most' : q === 0.5 ? 'median' : `${100 * q} %`));
     const rows = shownHeads.map((one) => element('tr', {},
-      element('th', { scope: 'row', class: 'text name' }, swatch(one.scan.index), shortName(one.scan, one.row)),
+      element('th', { scope: 'row', class: 'text' }, swatch(one.scan.index), shortName(one.scan, one.row)),
       element('td', {}, shown(one.scan.score(state.metric.name, one.row))),
       ...which.map((_, i) => element('td', {}, one.quantiles ? shown(one.quantiles[i]) : '–')),
     ));
@@ -82,7 +90,7 @@ const pinned = (() => {
       return 'Click a cell of a heat map, a point of the scatter or a row of the table to see how a head differs from sample to sample.';
     }
     const without = [...new Set(shownHeads.filter((one) => !one.counts).map((one) => one.scan))];
-    const parts = [`${capital(state.metric.label)} of each sample; ${bins} bins between a head’s own least and most.`];
+    const parts = [`${capital(state.metric.label)} of each sample; bins are between a head’s own least and most.`];
     for (const scan of without) {
       parts.push(scan.samples ? `${scan.label} has no such metric.` : `${scan.label} has no samples.parquet, only heads: there is no distribution.`);
     }

@@ -21,9 +21,11 @@ const summaries = (() => {
     return sameEverywhere(values) ? values[0] : undefined;
   };
 
+  // Commits and checksums are told apart by their beginnings; the whole of them is among all facts.
+  const short = (text) => (text && /^[0-9a-f]{13,}$/.test(text) ? text.slice(0, 12) : text);
+
   // One line of what all scans have in common.
   const common = () => {
-    const short = (revision) => (revision && /^[0-9a-f]{12,}$/.test(revision) ? revision.slice(0, 10) : revision);
     const parts = [];
     const dataset = shared('dataset_repo') ?? shared('dataset');
     if (dataset) {
@@ -48,41 +50,53 @@ const summaries = (() => {
       return `Not the same: ${difference.field} is ${value(difference.here)} in ${difference.scan} and `
         + `${value(difference.there)} in ${difference.reference}; shown together because of --force.`;
     });
-    all.push(...comparison.remarks.map(capital));
+    all.push(...comparison.remarks);
     byId('warnings').replaceChildren(...all.map((text) => element('p', { class: 'warning' }, text)));
   };
 
-  const columns = (table, rows) => {
-    const heads = scans.map((scan) => element('th', { scope: 'col' }, swatch(scan.index), scan.label));
-    byId(table).replaceChildren(
-      element('thead', {}, element('tr', {}, element('th'), ...heads)),
-      element('tbody', {}, ...rows.map(([name, values]) => element(
-        'tr', {}, element('th', { scope: 'row' }, name), ...values.map((value) => element('td', {}, value ?? '–')),
+  const label = (scan) => [swatch(scan.index), scan.label];
+  const isKnown = (value) => value !== null && value !== undefined && value !== '';
+
+  // A row per scan: in what they differ, and what they are.
+  const scansTable = () => {
+    const of = (f) => scans.map(f);
+    const facts = [
+      ['attention', of((scan) => scan.summary.model.attention_function)],
+      ['heads', of((scan) => scan.summary.shape)],
+      ['Hub repository', of((scan) => scan.summary.model.repo)],
+      ['revision', of((scan) => short(scan.summary.model.revision))],
+      ['weights', of((scan) => short(scan.summary.model.weights_fingerprint))],
+    ];
+    for (const [name, value] of [['samples', (scan) => scan.summary.samples], ['tokens', (scan) => scan.summary.tokens]]) {
+      if (!sameEverywhere(of(value))) facts.push([name, of((scan) => count(value(scan)))]);
+    }
+    for (const name of ['dtype', 'device', 'version', 'max_seq_len', 'seed', 'dataset', 'dataset_revision', 'shard']) {
+      if (shared(name) === undefined) facts.push([words[name], of((scan) => short(fact(scan, name)))]);
+    }
+    if (scans.some((scan) => scan.summary.non_finite_rows > 0)) {
+      facts.push(['attention rows not finite', of((scan) => count(scan.summary.non_finite_rows))]);
+    }
+    const known = facts.filter(([, values]) => values.some(isKnown));
+    byId('scans').replaceChildren(
+      element('thead', {}, element('tr', {}, ...['', ...known.map(([name]) => name)].map((name) => element('th', { scope: 'col' }, name)))),
+      element('tbody', {}, ...scans.map((scan, i) => element(
+        'tr', {}, element('th', { scope: 'row', class: 'name' }, label(scan)),
+        ...known.map(([, values]) => element('td', {}, values[i] ?? '–')),
       ))),
     );
   };
 
-  const scansTable = () => {
-    const of = (f) => scans.map(f);
-    const rows = [
-      ['attention', of((scan) => scan.summary.model.attention_function)],
-      ['heads', of((scan) => scan.summary.shape)],
-      ['Hub revision', of((scan) => {
-        const { repo, revision } = scan.summary.model;
-        return repo || revision ? [repo, revision].filter(Boolean).join(' @ ') : null;
-      })],
-      ['weights', of((scan) => scan.summary.model.weights_fingerprint?.slice(0, 24))],
-      ['samples, tokens', of((scan) => `${count(scan.summary.samples)}, ${count(scan.summary.tokens)}`)],
-      ['attention rows not finite', of((scan) => (scan.summary.non_finite_rows ? count(scan.summary.non_finite_rows) : null))],
-    ];
-    for (const name of ['dtype', 'device', 'version', 'max_seq_len', 'seed', 'dataset']) {
-      if (shared(name) === undefined) rows.push([words[name], of((scan) => fact(scan, name))]);
-    }
-    columns('scans', rows.filter(([, values]) => values.some((value) => value !== null && value !== undefined)));
-    const known = new Set([...Object.keys(words), ...scans.flatMap((scan) => Object.keys(scan.facts))]);
-    const all = [...known].map((name) => [words[name] ?? name, of((scan) => fact(scan, name))]);
-    all.unshift(['read from', of((scan) => scan.summary.path)]);
-    columns('known', all.filter(([, values]) => values.some((value) => value !== undefined)));
+  // A row per fact, all there are.
+  const knownTable = () => {
+    const names = new Set([...Object.keys(words), ...scans.flatMap((scan) => Object.keys(scan.facts))]);
+    const rows = [['read from', scans.map((scan) => scan.summary.path)]];
+    for (const name of names) rows.push([words[name] ?? name, scans.map((scan) => fact(scan, name))]);
+    byId('known').replaceChildren(
+      element('thead', {}, element('tr', {}, element('th'), ...scans.map((scan) => element('th', { scope: 'col' }, label(scan))))),
+      element('tbody', {}, ...rows.filter(([, values]) => values.some(isKnown)).map(([name, values]) => element(
+        'tr', {}, element('th', { scope: 'row' }, name), ...values.map((value) => element('td', {}, value ?? '–')),
+      ))),
+    );
   };
 
   const interval = (estimate) => (estimate && estimate.low !== null ? `${shown(estimate.low)} … ${shown(estimate.high)}` : '–');
@@ -94,7 +108,8 @@ const summaries = (() => {
     'th', { scope: 'col', class: i === 0 ? 'text' : null }, name,
   ))));
   const row = (first, ...cells) => element('tr', {},
-    element('th', { scope: 'row', class: 'text name' }, first), ...cells.map((cell) => element('td', {}, cell)));
+    element('th', { scope: 'row', class: 'text name' }, first),
+    ...cells.map((cell) => (typeof cell === 'string' ? element('td', {}, cell) : cell)));
 
   const statistics = () => {
     const metric = state.metric;
@@ -110,7 +125,7 @@ const summaries = (() => {
         ...quantiles.map((name) => shown(found[name]?.value))];
       if (metric.is_share) cells.push(percent(found['share_above_0.5']?.value), percent(found['share_above_0.9']?.value));
       if (hasSinks) cells.push(count(scan.summary.sink_heads));
-      return row([swatch(scan.index), scan.label], ...cells);
+      return row(label(scan), ...cells);
     });
     byId('statistics').replaceChildren(header(...names), element('tbody', {}, ...rows));
   };
@@ -124,7 +139,7 @@ const summaries = (() => {
       const found = Object.entries(pair.metrics[state.metric.name] ?? {});
       return found.map(([name, distance], i) => row(
         i === 0 ? [swatch(index), `${pair.scan} against ${pair.reference}`] : '',
-        names[name] ?? name, shown(distance.value), interval(distance), pValue(distance.p_value), pValue(distance.p_value_within_layers),
+        element('td', { class: 'text' }, names[name] ?? name), shown(distance.value), interval(distance), pValue(distance.p_value), pValue(distance.p_value_within_layers),
       ));
     });
     const table = byId('distances');
@@ -134,12 +149,15 @@ const summaries = (() => {
 
   const smallPrint = () => {
     const parts = [];
-    if (comparison.resamples > 0) parts.push(`95 % intervals: ${count(comparison.resamples)} resamples of the texts.`);
-    const pair = comparison.comparisons.find((one) => one.permutations);
-    if (pair) {
-      const deals = pair.permutations;
-      parts.push(`p: ${deals.exact ? 'all ' : ''}${count(deals.count)} permutations of heads; `
-        + 'heads of one model are not independent, so read p with care.');
+    const hasIntervals = scans.some((scan) => Object.values(scan.summary.metrics).some(({ mean }) => isKnown(mean?.low)));
+    if (hasIntervals) parts.push(`95 % intervals: ${count(comparison.resamples)} resamples of the texts.`);
+    const deals = ({ permutations: over, permutations_within_layers: within }) => {
+      const told = ({ exact, count: n }) => `${exact ? 'all ' : ''}${count(n)}`;
+      return over && `${told(over)} permutations of heads${within ? `, within layers ${told(within)}` : ''}`;
+    };
+    const all = comparison.comparisons.map(deals).filter(Boolean);
+    if (all.length > 0) {
+      parts.push(`p: ${[...new Set(all)].join('; ')}; heads of one model are not independent, so read p with care.`);
     }
     parts.push(`A sink is a head with a first-token share above ${report.sink}.`);
     parts.push(`Seed ${comparison.seed}.`);
@@ -156,6 +174,7 @@ const summaries = (() => {
   common();
   warnings();
   scansTable();
+  knownTable();
   smallPrint();
   update();
   state.onMetric.push(update);

@@ -112,6 +112,7 @@ const heads = (() => {
     rows = sorted(filtered());
     focused = 0;
     viewport.scrollTop = 0;
+    viewport.style.height = `${Math.min(440, (rows.length + 2) * ROW)}px`;
     byId('heads').setAttribute('aria-rowcount', rows.length + 1);
     byId('heads-note').textContent = `${count(rows.length)} of ${count(all.length)} heads. Click a row to pin its head.`;
     byId('filter-metric').textContent = capital(state.metric.label);
