@@ -107,6 +107,7 @@ fn measure(args: &Args, dir: &Path, dataset: &Path) -> anyhow::Result<()> {
         out: out.path().join("scan"),
         resume: false,
         shard: None,
+        measures: Default::default(),
     };
     let model = models::open(dir)?;
     let watcher = Silent(AtomicU64::new(0));

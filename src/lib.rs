@@ -25,7 +25,7 @@
 //! | [`layers`] | what a model is made of; attention with row statistics |
 //! | [`models`] | decoder architectures, one file per family |
 //! | [`observe`] | what a forward pass tells about each layer's attention |
-//! | [`metrics`] | row statistics and mergeable per-head sums |
+//! | [`metrics`] | row statistics, mergeable per-head sums, and all scores of a head with formula and source |
 //! | [`scan`] | the plan and the two executors |
 //! | [`store`] | parquet tables, parts of unfinished runs, the run manifest |
 //! | [`compare`] | scans held against each other: distances, permutation tests, intervals over the texts |
@@ -71,6 +71,7 @@
 //!         out: temporary.path().join("scan"),
 //!         resume: false,
 //!         shard: None,
+//!         measures: Default::default(),
 //!     },
 //!     &Silent,
 //! )?;

@@ -4,11 +4,16 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::builder::FalseyValueParser;
 
-use super::{scan::scan, summary, terminal};
+use super::{
+    scan::scan,
+    summary::{self, Results},
+    terminal,
+};
 use crate::{
     Error,
     corpus::SampleSize,
     demo,
+    metrics::Measures,
     scan::{Request, device, plan::Memory, sources},
 };
 
@@ -60,6 +65,7 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
             // Typing the command twice with one --out is no mistake.
             resume: true,
             shard: None,
+            measures: Measures::default(),
         };
         match scan(&request, quiet) {
             Ok(outcome) => outcomes.push(outcome),
@@ -70,23 +76,24 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
             Err(error) => return Err(error.into()),
         }
     }
-    let scans: Vec<_> = outcomes
+    let scans: Vec<Results<'_>> = outcomes
         .iter()
-        .map(|o| (&o.run, o.heads.as_slice()))
+        .map(|outcome| Results {
+            run: &outcome.run,
+            heads: &outcome.heads,
+            activations: Vec::new(),
+        })
         .collect();
     let text = if args.json {
-        let scans: Vec<_> = scans
-            .iter()
-            .map(|(run, heads)| summary::to_json(run, heads))
-            .collect();
+        let scans: Vec<_> = scans.iter().map(summary::to_json).collect();
         format!(
             "{}\n",
             serde_json::json!({ "weights": "random", "scans": scans })
         )
     } else {
         let mut text = String::new();
-        for (run, heads) in &scans {
-            text += &summary::to_text(run, heads);
+        for scan in &scans {
+            text += &summary::to_text(scan);
             text.push('\n');
         }
         text += "softmax against sigmoid, means over heads\n";

@@ -4,7 +4,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::builder::FalseyValueParser;
 
-use super::{summary, terminal};
+use super::{
+    summary::{self, Results},
+    terminal,
+};
 use crate::store;
 
 /// Put the shards of a scan together
@@ -27,9 +30,10 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let run = store::merge(&args.dirs, &args.out)?;
     let heads = store::read_heads(&args.out)?;
+    let results = Results::read(&run, &heads, &args.out)?;
     terminal::print(&match args.json {
-        true => format!("{}\n", summary::to_json(&run, &heads)),
-        false => summary::to_text(&run, &heads),
+        true => format!("{}\n", summary::to_json(&results)),
+        false => summary::to_text(&results),
     })?;
     Ok(terminal::finished(run.non_finite_rows))
 }

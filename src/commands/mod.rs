@@ -3,11 +3,13 @@
 //! Data goes to stdout, progress and logs to stderr.
 
 mod compare;
+mod comparison_text;
 mod convert;
 mod converted;
 mod datasets;
 mod demo;
 mod download;
+mod measures;
 mod merge;
 mod models;
 mod progress;

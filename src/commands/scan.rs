@@ -4,7 +4,14 @@ use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode};
 
 use clap::builder::FalseyValueParser;
 
-use super::{convert::BucketArgs, converted::Converter, progress::ScanProgress, summary, terminal};
+use super::{
+    convert::BucketArgs,
+    converted::Converter,
+    measures::MeasureArgs,
+    progress::ScanProgress,
+    summary::{self, Results},
+    terminal,
+};
 use crate::{
     Error,
     corpus::{SampleSize, Shard},
@@ -49,6 +56,9 @@ pub struct Args {
     /// Texts that go through the model together, or `auto` to choose by memory
     #[arg(long, env = "ATTNSCOPE_BATCH_SIZE", default_value = "auto", value_parser = auto_or_number)]
     batch_size: AutoOrNumber,
+
+    #[command(flatten)]
+    measures: MeasureArgs,
 
     /// auto, cpu, cuda:N or metal
     #[arg(long, env = "ATTNSCOPE_DEVICE", default_value = "auto")]
@@ -104,6 +114,7 @@ fn auto_or_number(text: &str) -> Result<AutoOrNumber, String> {
 pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
     let (device, device_name) = device::open(&args.device)?;
     let dtype = device::dtype(&args.dtype)?;
+    let measures = args.measures.measures()?;
     let hub = || terminal::hub(args.offline, quiet);
     let converter = Converter {
         dtype: None,
@@ -134,11 +145,13 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
         out: args.out,
         resume: args.resume,
         shard: args.shard,
+        measures,
     };
     let outcome = scan(&request, quiet)?;
+    let results = Results::read(&outcome.run, &outcome.heads, &request.out)?;
     let text = match args.json {
-        true => format!("{}\n", summary::to_json(&outcome.run, &outcome.heads)),
-        false => summary::to_text(&outcome.run, &outcome.heads),
+        true => format!("{}\n", summary::to_json(&results)),
+        false => summary::to_text(&results),
     };
     terminal::print(&text)?;
     Ok(terminal::finished(outcome.run.non_finite_rows))

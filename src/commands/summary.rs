@@ -1,32 +1,65 @@
 //! A scan's scores as a table and as JSON.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::store::{HeadRow, RunManifest};
+use crate::Result;
+use crate::metrics::{LagFit, Metric};
+use crate::store::{ActivationRow, HeadRow, RunManifest, activations_file_name, read_activations};
 
 /// Heads listed one by one.
 const SPARSEST: usize = 10;
 /// A head above this sparsity score is called sparse.
 const SPARSE: f64 = 0.9;
 
+/// What a scan has found.
+pub struct Results<'a> {
+    pub run: &'a RunManifest,
+    pub heads: &'a [HeadRow],
+    /// Empty where they were not measured.
+    pub activations: Vec<ActivationRow>,
+}
+
+impl<'a> Results<'a> {
+    /// The results in `out`, of which `run` and `heads` are at hand.
+    pub fn read(run: &'a RunManifest, heads: &'a [HeadRow], out: &Path) -> Result<Self> {
+        let activations = match run.metrics.activations {
+            true => read_activations(&out.join(activations_file_name(run.sampling.shard)))?,
+            false => Vec::new(),
+        };
+        Ok(Self {
+            run,
+            heads,
+            activations,
+        })
+    }
+}
+
 /// `--json`: everything a program needs of a scan.
-pub fn to_json(run: &RunManifest, heads: &[HeadRow]) -> Value {
+pub fn to_json(results: &Results<'_>) -> Value {
+    let Results {
+        run,
+        heads,
+        activations,
+    } = results;
     let heads: Vec<Value> = heads
         .iter()
         .map(|head| {
-            let means = head.sums.means();
-            json!({
+            let mut object = json!({
                 "layer": head.layer,
                 "head": head.head,
-                "sparsity_score": means.sparsity_score,
-                "first_token_share": means.first_token_share,
-                "max_weight": means.max_weight,
-                "total_weight": means.total_weight,
-                "entropy": means.entropy,
                 "non_finite_rows": head.sums.non_finite_rows,
-            })
+            });
+            for metric in Metric::of(&run.metrics) {
+                object[metric.name()] = json!(metric.score(&head.sums));
+            }
+            if run.metrics.lags.is_some() {
+                object["lag_slope"] = json!(head.lag_fit.map(|fit| fit.slope));
+                object["lag_r2"] = json!(head.lag_fit.map(|fit| fit.r2));
+            }
+            object
         })
         .collect();
     json!({
@@ -40,8 +73,28 @@ pub fn to_json(run: &RunManifest, heads: &[HeadRow]) -> Value {
         "seconds": run.timings.seconds_total,
         "tokens_per_second": run.tokens_per_second,
         "peak_memory_bytes": run.peak_memory_bytes,
+        "metrics": run.metrics,
         "heads": heads,
+        "activations": (run.metrics.activations).then(|| layers_as_json(activations)),
     })
+}
+
+/// Of every layer: means over the samples of the largest and the median magnitude, and the largest of all.
+fn layers_as_json(activations: &[ActivationRow]) -> Vec<Value> {
+    let layers = activations.chunk_by(|a, b| a.layer == b.layer);
+    layers
+        .map(|rows| {
+            let of = |value: fn(&ActivationRow) -> f64| Spread::of(rows.iter().map(value));
+            let largest = of(|row| row.magnitudes.largest);
+            json!({
+                "layer": rows[0].layer,
+                "largest": largest.max,
+                "mean_largest": largest.mean,
+                "mean_median": of(|row| row.magnitudes.median).mean,
+                "non_finite": rows.iter().map(|row| row.magnitudes.non_finite).sum::<i64>(),
+            })
+        })
+        .collect()
 }
 
 /// Mean, smallest and largest of some scores; NaN of none.
@@ -84,11 +137,82 @@ impl Spread {
 }
 
 /// The summary a person reads: per layer, over all, and the sparsest heads.
-pub fn to_text(run: &RunManifest, heads: &[HeadRow]) -> String {
+pub fn to_text(results: &Results<'_>) -> String {
+    let Results {
+        run,
+        heads,
+        activations,
+    } = results;
     let mut text = String::new();
     // Writing to a string cannot fail.
-    let _ = write_text(&mut text, run, heads);
+    let _ = write_text(&mut text, run, heads)
+        .and_then(|()| write_measures(&mut text, run, heads))
+        .and_then(|()| write_activations(&mut text, activations));
     text
+}
+
+/// What was measured beyond the scores of every scan: its spread over the heads.
+fn write_measures(text: &mut String, run: &RunManifest, heads: &[HeadRow]) -> std::fmt::Result {
+    let measures = &run.metrics;
+    let mut lines: Vec<(String, Spread)> = Vec::new();
+    for metric in Metric::of(measures) {
+        if Metric::BASE.contains(&metric) {
+            continue;
+        }
+        let parameters = match (metric, measures.sink_rate, measures.top_k_share) {
+            (Metric::SinkRate, Some(sink), _) => format!(" (ε {}, k {})", sink.epsilon, sink.k),
+            (Metric::TopKShare, _, Some(top)) => format!(" (k {})", top.k),
+            _ => String::new(),
+        };
+        let scores = heads.iter().map(|head| metric.score(&head.sums));
+        lines.push((format!("{}{parameters}", metric.name()), Spread::of(scores)));
+    }
+    if let Some(window) = measures.lags {
+        let fit = |of: fn(LagFit) -> f64| {
+            Spread::of(heads.iter().filter_map(|head| head.lag_fit.map(of)))
+        };
+        let window = format!("lag_slope (lags {} to {})", window.min, window.max);
+        lines.push((window, fit(|fit| fit.slope)));
+        lines.push(("lag_r2".into(), fit(|fit| fit.r2)));
+    }
+    if lines.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "\n{:30}     mean      min      max", "over heads")?;
+    for (name, spread) in lines {
+        writeln!(
+            text,
+            "{name:30}  {:>7.4}  {:>7.4}  {:>7.4}",
+            spread.mean, spread.min, spread.max
+        )?;
+    }
+    Ok(())
+}
+
+/// Magnitudes of the hidden states after every layer.
+fn write_activations(text: &mut String, activations: &[ActivationRow]) -> std::fmt::Result {
+    if activations.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        text,
+        "\nactivations: magnitudes of the hidden states after each layer, means over samples"
+    )?;
+    writeln!(text, "layer      largest     median    largest / median")?;
+    for rows in activations.chunk_by(|a, b| a.layer == b.layer) {
+        let of = |value: fn(&ActivationRow) -> f64| Spread::of(rows.iter().map(value)).mean;
+        let (largest, median) = (
+            of(|row| row.magnitudes.largest),
+            of(|row| row.magnitudes.median),
+        );
+        writeln!(
+            text,
+            "{:>5}  {largest:>11.3}  {median:>9.4}  {:>18.1}",
+            rows[0].layer,
+            largest / median
+        )?;
+    }
+    Ok(())
 }
 
 fn write_text(text: &mut String, run: &RunManifest, heads: &[HeadRow]) -> std::fmt::Result {
@@ -179,21 +303,21 @@ fn write_text(text: &mut String, run: &RunManifest, heads: &[HeadRow]) -> std::f
 }
 
 /// Two scans layer by layer: mean sparsity score and first-token share.
-pub fn side_by_side(scans: &[(&RunManifest, &[HeadRow])]) -> String {
+pub fn side_by_side(scans: &[Results<'_>]) -> String {
     let mut text = String::new();
     let _ = write_side_by_side(&mut text, scans);
     text
 }
 
-fn write_side_by_side(text: &mut String, scans: &[(&RunManifest, &[HeadRow])]) -> std::fmt::Result {
+fn write_side_by_side(text: &mut String, scans: &[Results<'_>]) -> std::fmt::Result {
     let layers = scans
         .iter()
-        .flat_map(|(_, heads)| heads.iter().map(|h| h.layer + 1))
+        .flat_map(|scan| scan.heads.iter().map(|h| h.layer + 1))
         .max()
         .unwrap_or(0);
     write!(text, "{:>5}", "")?;
-    for (run, _) in scans {
-        write!(text, "  {:^35}", run.model.name)?;
+    for scan in scans {
+        write!(text, "  {:^35}", scan.run.model.name)?;
     }
     write!(text, "\nlayer")?;
     for _ in scans {
@@ -209,9 +333,9 @@ fn write_side_by_side(text: &mut String, scans: &[(&RunManifest, &[HeadRow])]) -
             Some(layer) => write!(text, "{layer:>5}")?,
             None => write!(text, "{:>5}", "all")?,
         }
-        for (_, heads) in scans {
+        for scan in scans {
             let of_layer = || {
-                heads
+                scan.heads
                     .iter()
                     .filter(|head| layer.is_none_or(|layer| head.layer == layer))
             };

@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use super::metric::Metric;
 use super::scans::SampleSums;
 use super::statistics::{Statistic, distances, merged, quantile};
+use crate::metrics::{Metric, Unit};
 use crate::random::PythonRandom;
 
 /// Resamples whose scores are held at once: bounds memory, and nothing depends on it.
@@ -55,8 +55,13 @@ type Scores = Vec<Vec<f64>>;
 /// Draws with multiplicities: for each resample, (place among the texts, how often).
 type Draw = Vec<(usize, f64)>;
 
-/// The intervals of [`Metric::ALL`].
-pub(super) fn intervals(scans: &[Resampled<'_>], resamples: u64, seed: u64) -> Vec<Intervals> {
+/// The intervals of the metrics, which all scans have.
+pub(super) fn intervals(
+    scans: &[Resampled<'_>],
+    metrics: &[Metric],
+    resamples: u64,
+    seed: u64,
+) -> Vec<Intervals> {
     let mut texts: Vec<Texts> = Vec::new();
     for scan in scans {
         if texts.len() <= scan.texts {
@@ -73,7 +78,7 @@ pub(super) fn intervals(scans: &[Resampled<'_>], resamples: u64, seed: u64) -> V
         texts.samples.dedup();
     }
 
-    let mut outcomes: Vec<Vec<Outcome>> = Metric::ALL.iter().map(|_| Vec::new()).collect();
+    let mut outcomes: Vec<Vec<Outcome>> = metrics.iter().map(|_| Vec::new()).collect();
     let mut done = 0;
     while done < resamples {
         let chunk = (resamples - done).min(CHUNK as u64);
@@ -86,20 +91,22 @@ pub(super) fn intervals(scans: &[Resampled<'_>], resamples: u64, seed: u64) -> V
             .iter()
             .map(|scan| texts[scan.texts].as_rows(&scan.sums.samples, &draws[scan.texts]))
             .collect();
-        let rows: Vec<Scores> = scans
-            .iter()
-            .zip(&draws)
-            .map(|(scan, draws)| resampled_sums(scan, draws, |layer| &layer.rows))
-            .collect();
-        for (at, &metric) in Metric::ALL.iter().enumerate() {
-            let scores: Vec<Scores> = (scans.iter().zip(&draws).zip(&rows))
-                .map(|((scan, draws), rows)| {
-                    let mut sums = resampled_sums(scan, draws, |layer| &layer.sums[at]);
-                    for (sums, rows) in sums.iter_mut().zip(rows) {
-                        // No rows: 0 / 0 is NaN, and the head is not there in this resample.
+        let mut counts: BTreeMap<Unit, Vec<Scores>> = BTreeMap::new();
+        for (at, &metric) in metrics.iter().enumerate() {
+            let unit = metric.unit();
+            let counts = counts.entry(unit).or_insert_with(|| {
+                (scans.iter().zip(&draws))
+                    .map(|(scan, draws)| resampled_sums(scan, draws, |layer| &layer.counts[&unit]))
+                    .collect()
+            });
+            let scores: Vec<Scores> = (scans.iter().zip(&draws).zip(counts))
+                .map(|((scan, draws), counts)| {
+                    let mut sums = resampled_sums(scan, draws, |layer| &layer.sums[&metric]);
+                    for (sums, counts) in sums.iter_mut().zip(counts) {
+                        // Nothing to divide by: 0 / 0 is NaN, and the head is not there in this resample.
                         sums.iter_mut()
-                            .zip(rows)
-                            .for_each(|(sum, rows)| *sum /= rows);
+                            .zip(counts)
+                            .for_each(|(sum, count)| *sum /= *count);
                     }
                     sums
                 })

@@ -1,10 +1,9 @@
 //! A scan as a comparison sees it: its heads, its samples if they are there, and what is known of the run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::metric::Metric;
-use crate::metrics::HeadSums;
+use crate::metrics::{HeadSums, Measures, Metric, Unit};
 use crate::store::{self, HeadRow, Provenance, RunManifest, SampleRow, TableKind};
 use crate::{Error, Result};
 
@@ -14,6 +13,8 @@ pub(crate) struct Scan {
     pub(crate) run: Option<RunManifest>,
     /// What is known of the run, by the names of the footers without their prefix.
     pub(crate) facts: BTreeMap<String, String>,
+    /// What was measured beyond the statistics of every scan, as far as its facts say.
+    pub(crate) measures: Measures,
     /// Sorted by (layer, head).
     pub(crate) heads: Vec<HeadRow>,
     /// Absent where only heads were kept.
@@ -30,10 +31,10 @@ pub(crate) struct SampleSums {
 /// The sums of one layer: matrices of (samples × heads), row-major.
 pub(crate) struct LayerSums {
     pub(crate) heads: usize,
-    /// Finite rows.
-    pub(crate) rows: Vec<f64>,
-    /// The sums of [`Metric::ALL`].
-    pub(crate) sums: [Vec<f64>; Metric::ALL.len()],
+    /// What scores are means over.
+    pub(crate) counts: BTreeMap<Unit, Vec<f64>>,
+    /// The sums that scores are made of, of all metrics that were measured.
+    pub(crate) sums: BTreeMap<Metric, Vec<f64>>,
 }
 
 impl Scan {
@@ -41,12 +42,16 @@ impl Scan {
     /// scores come from them.
     pub(super) fn read(path: &Path) -> Result<Self> {
         let tables = store::find_tables(path)?;
+        let facts = facts(&tables.provenance, tables.run.as_ref());
+        let measures = measures(path, &facts)?;
         let (heads, samples) = match tables.kind {
-            TableKind::Heads => (store::read_heads(&tables.path)?, None),
+            TableKind::Heads => (store::read_complete_heads(&tables.path)?, None),
             TableKind::Samples => {
                 let layers = store::read_layers(&tables.path)?;
-                let heads = layers.iter().flat_map(|rows| sum_heads(rows)).collect();
-                (heads, Some(SampleSums::new(layers)))
+                let heads = (0..).zip(&layers);
+                let heads = heads.flat_map(|(layer, rows)| store::sum_heads(layer, rows));
+                let heads = heads.collect();
+                (heads, Some(SampleSums::new(layers, &Metric::of(&measures))))
             }
         };
         if heads.is_empty() {
@@ -56,9 +61,15 @@ impl Scan {
                     .into(),
             });
         }
+        tables.check_totals(
+            heads
+                .first()
+                .map_or((0, 0), |head| (head.samples, head.sums.tokens)),
+        )?;
         Ok(Self {
             path: path.to_path_buf(),
-            facts: facts(&tables.provenance, tables.run.as_ref()),
+            facts,
+            measures,
             run: tables.run,
             heads,
             samples,
@@ -94,9 +105,9 @@ impl Scan {
     }
 }
 
-/// Whether all scores of a head are finite; others are left out of every distribution.
+/// Whether a head has the scores that every scan has; others are left out of every distribution.
 pub(super) fn has_scores(head: &HeadRow) -> bool {
-    Metric::ALL
+    Metric::BASE
         .iter()
         .all(|metric| metric.score(&head.sums).is_finite())
 }
@@ -120,40 +131,41 @@ fn facts(provenance: &Provenance, run: Option<&RunManifest>) -> BTreeMap<String,
     facts
 }
 
-/// The heads of one layer's rows, which are sorted by (sample, head) and complete.
-fn sum_heads(rows: &[SampleRow]) -> Vec<HeadRow> {
-    let mut heads: Vec<HeadRow> = Vec::new();
-    for sample in rows.chunk_by(|a, b| a.sample == b.sample) {
-        for (at, row) in sample.iter().enumerate() {
-            if heads.len() == at {
-                heads.push(HeadRow {
-                    layer: row.layer,
-                    head: row.head,
-                    samples: 0,
-                    sums: HeadSums::default(),
-                });
-            }
-            heads[at].samples += 1;
-            heads[at].sums.merge(&row.sums);
-        }
-    }
-    heads
+/// What the facts say of it.
+fn measures(path: &Path, facts: &BTreeMap<String, String>) -> Result<Measures> {
+    let Some(text) = facts.get("metrics") else {
+        return Ok(Measures::default());
+    };
+    serde_json::from_str(text).map_err(|error| Error::Parquet {
+        path: path.to_path_buf(),
+        message: format!(
+            "`attnscope.metrics` in the footer cannot be read ({error}); was it written by a newer attnscope?"
+        ),
+    })
 }
 
 impl SampleSums {
-    fn new(layers: Vec<Vec<SampleRow>>) -> Self {
+    fn new(layers: Vec<Vec<SampleRow>>, metrics: &[Metric]) -> Self {
         let mut samples: Vec<i64> = match layers.first() {
             Some(rows) => rows.iter().map(|row| row.sample).collect(),
             None => Vec::new(),
         };
         samples.dedup();
-        let layer = |rows: Vec<SampleRow>| LayerSums {
-            heads: rows.len() / samples.len(),
-            rows: rows
-                .iter()
-                .map(|row| row.sums.finite_rows() as f64)
-                .collect(),
-            sums: Metric::ALL.map(|metric| rows.iter().map(|row| metric.sum(&row.sums)).collect()),
+        let layer = |rows: Vec<SampleRow>| {
+            let column = |of: &dyn Fn(&HeadSums) -> f64| -> Vec<f64> {
+                rows.iter().map(|row| of(&row.sums)).collect()
+            };
+            let units = metrics.iter().map(|metric| metric.unit());
+            let units: BTreeSet<Unit> = units.collect();
+            LayerSums {
+                heads: rows.len() / samples.len(),
+                counts: (units.into_iter())
+                    .map(|unit| (unit, column(&|sums| unit.count(sums))))
+                    .collect(),
+                sums: (metrics.iter())
+                    .map(|&metric| (metric, column(&|sums| metric.sum(sums))))
+                    .collect(),
+            }
         };
         Self {
             layers: layers.into_iter().map(layer).collect(),

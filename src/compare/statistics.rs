@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::metric::Metric;
+use crate::metrics::Metric;
 
 /// The two thresholds above which heads are counted.
 pub const THRESHOLDS: [f64; 2] = [0.5, 0.9];

@@ -27,12 +27,14 @@
 //! ```
 
 mod batches;
+pub mod labels;
 mod line_rows;
 mod parquet_rows;
 mod preprocessing;
 mod rows;
 mod sample;
 pub mod sentencepiece;
+mod texts_sum;
 mod tokenize;
 
 pub use batches::{Batch, BatchLimit, plan_batches};
@@ -40,4 +42,5 @@ pub use parquet_rows::panics_are_caught;
 pub use preprocessing::{Preprocessing, Replacement};
 pub use rows::Rows;
 pub use sample::{SampleSize, Shard, indices_sha256, sample_rows};
-pub use tokenize::{TextTokenizer, TokenLimits, TokenizedSample, TokenizedSamples};
+pub use texts_sum::TextsSum;
+pub use tokenize::{TextTokenizer, TextTokens, TokenLimits, TokenizedSample, TokenizedSamples};

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
-use super::{Preprocessing, Rows};
+use super::{
+    Preprocessing, Rows, TextsSum,
+    labels::{Spelling, label},
+};
 use crate::{Error, Result};
 
 /// Texts are gathered and tokenised in blocks of so many bytes (a tokenizer at work needs many times
@@ -44,6 +47,18 @@ pub struct TokenizedSample {
     pub input_ids: Vec<u32>,
 }
 
+/// The tokens of one text, for somebody who reads them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextTokens {
+    /// What the model sees: at most [`TokenLimits::max_seq_len`] ids, all below [`TokenLimits::vocab_size`]; none
+    /// for a text without a token of its own.
+    pub input_ids: Vec<u32>,
+    /// Each of them in characters, see [`label`](super::labels::label).
+    pub labels: Vec<String>,
+    /// Tokens of the whole text, before anything was cut off.
+    pub uncut: usize,
+}
+
 /// The tokens of the rows of a scan.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenizedSamples {
@@ -54,6 +69,8 @@ pub struct TokenizedSamples {
     pub skipped: usize,
     /// Ids of all samples together.
     pub tokens: usize,
+    /// The texts of all rows that were asked for, skipped ones included.
+    pub texts: TextsSum,
 }
 
 impl TextTokenizer {
@@ -115,6 +132,29 @@ impl TextTokenizer {
         })
     }
 
+    /// The tokens of a single text, prepared exactly as [`TextTokenizer::tokenize_rows`] prepares that of a row.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if the tokenizer refuses the text or gives an id that the model does not have.
+    pub fn read_text(&self, text: &str, limits: TokenLimits) -> Result<TextTokens> {
+        let ids = self.encode(text)?;
+        let uncut = ids.len();
+        let input_ids = self.limited(ids, limits, &|| "the text".into())?;
+        let encoding = Spelling::of(&self.tokenizer);
+        let labels = input_ids
+            .iter()
+            .map(|&id| {
+                let piece = self.tokenizer.id_to_token(id);
+                piece.map_or_else(|| format!("#{id}"), |piece| label(&piece, encoding))
+            })
+            .collect();
+        Ok(TextTokens {
+            input_ids,
+            labels,
+            uncut,
+        })
+    }
+
     /// Tokenises rows in parallel. Texts are read in blocks and dropped; only ids are kept.
     /// `progress` is told after each block how many rows are done; an error from it ends the work.
     ///
@@ -134,14 +174,18 @@ impl TextTokenizer {
             ));
         }
         let mut ids: Vec<Vec<u32>> = vec![Vec::new(); indices.len()];
-        let mut done = 0;
+        let (mut done, mut texts) = (0, TextsSum::default());
         let mut finish = |block: &mut Vec<(usize, String)>| {
-            let encoded: Vec<Result<Vec<u32>>> = block
+            let encoded: Vec<(Result<Vec<u32>>, TextsSum)> = block
                 .par_iter()
-                .map(|(position, text)| self.encode_row(text, indices[*position], limits))
+                .map(|(position, text)| {
+                    let row = indices[*position];
+                    (self.encode_row(text, row, limits), TextsSum::of(row, text))
+                })
                 .collect();
-            for ((position, _), row_ids) in block.drain(..).zip(encoded) {
+            for ((position, _), (row_ids, sum)) in block.drain(..).zip(encoded) {
                 ids[position] = row_ids?;
+                texts.add(sum);
                 done += 1;
             }
             progress(done)
@@ -161,7 +205,10 @@ impl TextTokenizer {
             finish(&mut block)?;
         }
 
-        let mut tokenized = TokenizedSamples::default();
+        let mut tokenized = TokenizedSamples {
+            texts,
+            ..TokenizedSamples::default()
+        };
         for (&row, input_ids) in indices.iter().zip(ids) {
             if input_ids.is_empty() {
                 tokenized.skipped += 1;
@@ -178,22 +225,34 @@ impl TextTokenizer {
 
     /// The ids of a row's text that the model gets to see.
     fn encode_row(&self, text: &str, row: usize, limits: TokenLimits) -> Result<Vec<u32>> {
-        let mut ids = self.encode(text).map_err(|error| match error {
+        let whose = || format!("row {row} of the dataset");
+        let ids = self.encode(text).map_err(|error| match error {
             Error::Tokenizer { path, message } => Error::Tokenizer {
                 path,
-                message: format!("row {row} of the dataset: {message}"),
+                message: format!("{}: {message}", whose()),
             },
             other => other,
         })?;
+        self.limited(ids, limits, &whose)
+    }
+
+    /// Cuts `ids` to what the model takes.
+    fn limited(
+        &self,
+        mut ids: Vec<u32>,
+        limits: TokenLimits,
+        whose: &dyn Fn() -> String,
+    ) -> Result<Vec<u32>> {
         ids.truncate(limits.max_seq_len);
         ids.shrink_to_fit();
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= limits.vocab_size) {
             return Err(Error::Tokenizer {
                 path: self.path.clone(),
                 message: format!(
-                    "token {:?} in row {row} of the dataset has id {id}, but the model's vocabulary \
+                    "token {:?} in {} has id {id}, but the model's vocabulary \
                      has {} tokens (ids 0 to {}); is this the tokenizer of this model?",
                     self.tokenizer.id_to_token(id).unwrap_or_default(),
+                    whose(),
                     limits.vocab_size,
                     limits.vocab_size.saturating_sub(1),
                 ),

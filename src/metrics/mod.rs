@@ -3,6 +3,24 @@
 //! The unit is the *row*: one query position of one head. A layer reports five numbers for each
 //! ([`RowStatistics`]); a scan adds them up per sample, layer and head ([`HeadSums`]); means are taken
 //! only at the very end, so that samples, batches and shards merge exactly.
+//!
+//! What more a scan is asked to measure, [`Measures`] says; [`Metric`] is the list of all scores of a head, with
+//! formula and source. Some follow from the five numbers, others from the row itself ([`RowMeasures`]), attention by
+//! distance is a profile beside the scores ([`LagSums`]), and activations are not of heads at all ([`Magnitudes`]).
+
+mod activations;
+mod lags;
+mod measures;
+mod metric;
+mod rows;
+mod sums;
+
+pub use activations::Magnitudes;
+pub use lags::{LagFit, LagSums};
+pub use measures::{LagWindow, Measure, Measures, SinkRate, TopK};
+pub use metric::{Metric, Unit};
+pub use rows::RowMeasures;
+pub use sums::{Extra, Extras, HeadMeans, HeadSums};
 
 /// Statistics of attention rows, as flat arrays of shape (heads, rows), row-major.
 ///
@@ -32,6 +50,18 @@ impl RowStatistics {
             entropy: vec![0.0; rows],
         }
     }
+
+    /// Whether all statistics of row `at` are finite; rows that are not enter no sum.
+    pub fn is_finite(&self, at: usize) -> bool {
+        [
+            self.max[at],
+            self.total[at],
+            self.first[at],
+            self.entropy[at],
+        ]
+        .iter()
+        .all(|statistic| statistic.is_finite())
+    }
 }
 
 /// A sigmoid row whose total is below this carries no weight that float32 could tell from none: it has no
@@ -43,85 +73,8 @@ pub const NO_WEIGHT: f32 = 1e-30;
 /// sigmoid rows that carry almost no weight at all.
 pub const TOTAL_EPSILON: f64 = 1e-9;
 
-/// Sums over the attention rows of one head: of one sample, or of many.
-///
-/// Rows with a statistic that is not finite are counted in `non_finite_rows` and enter no sum;
-/// `tokens` counts every valid query position, theirs included.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct HeadSums {
-    /// Valid query positions (rows), finite or not.
-    pub tokens: i64,
-    /// Σ `max / total`.
-    pub max_share_sum: f64,
-    /// Σ `first / total`.
-    pub first_share_sum: f64,
-    /// Σ `max`.
-    pub max_weight_sum: f64,
-    /// Σ `total`.
-    pub total_weight_sum: f64,
-    /// Σ entropy, in nats.
-    pub entropy_sum: f64,
-    /// Rows with a NaN or infinite statistic.
-    pub non_finite_rows: i64,
-}
+/// Weights below this count as small (in the paper's fork of axlearn, too).
+pub const SMALL_WEIGHT: f32 = 0.001;
 
-impl HeadSums {
-    /// Adds one row.
-    pub fn add_row(&mut self, max: f32, total: f32, first: f32, entropy: f32) {
-        self.tokens += 1;
-        if !(max.is_finite() && total.is_finite() && first.is_finite() && entropy.is_finite()) {
-            self.non_finite_rows += 1;
-            return;
-        }
-        let total_weight = f64::from(total);
-        self.max_share_sum += f64::from(max) / (total_weight + TOTAL_EPSILON);
-        self.first_share_sum += f64::from(first) / (total_weight + TOTAL_EPSILON);
-        self.max_weight_sum += f64::from(max);
-        self.total_weight_sum += total_weight;
-        self.entropy_sum += f64::from(entropy);
-    }
-
-    /// Adds the rows that `other` has seen.
-    pub fn merge(&mut self, other: &HeadSums) {
-        self.tokens += other.tokens;
-        self.max_share_sum += other.max_share_sum;
-        self.first_share_sum += other.first_share_sum;
-        self.max_weight_sum += other.max_weight_sum;
-        self.total_weight_sum += other.total_weight_sum;
-        self.entropy_sum += other.entropy_sum;
-        self.non_finite_rows += other.non_finite_rows;
-    }
-
-    /// Rows that entered the sums.
-    pub fn finite_rows(&self) -> i64 {
-        self.tokens - self.non_finite_rows
-    }
-
-    /// The means people read; NaN where no finite row was seen.
-    pub fn means(&self) -> HeadMeans {
-        let rows = self.finite_rows() as f64;
-        let mean = |sum: f64| if rows > 0.0 { sum / rows } else { f64::NAN };
-        HeadMeans {
-            sparsity_score: mean(self.max_share_sum),
-            first_token_share: mean(self.first_share_sum),
-            max_weight: mean(self.max_weight_sum),
-            total_weight: mean(self.total_weight_sum),
-            entropy: mean(self.entropy_sum),
-        }
-    }
-}
-
-/// Means over the finite rows of a head (arXiv 2603.06248, Appendix E.2).
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct HeadMeans {
-    /// Mean of `max / total`: how much of a row's weight sits on one token.
-    pub sparsity_score: f64,
-    /// Mean of `first / total`: how much sits on the first token.
-    pub first_token_share: f64,
-    /// Mean of `max`, undivided: what the paper's published script plots in Figure 7.
-    pub max_weight: f64,
-    /// Mean of the row total.
-    pub total_weight: f64,
-    /// Mean entropy of the normalised rows, in nats.
-    pub entropy: f64,
-}
+/// Weights above this count as large (in the paper's fork of axlearn, too).
+pub const LARGE_WEIGHT: f32 = 0.1;

@@ -13,7 +13,7 @@
 
 use std::path::Path;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, Tensor};
 use serde::Deserialize;
 
 use super::{DecoderHead, DecoderLayer, DecoderModel, LayerPart, Sizes, read_config};
@@ -22,9 +22,9 @@ use crate::{
     checkpoint::{TensorSpec, Weights},
     layers::{
         Linear, PackedSequences, RmsNorm, SwiGlu, alibi,
-        attention::{Attention, AttentionFunction, States, Wanted},
+        attention::{Attention, AttentionFunction, States},
     },
-    observe::{AttentionObserver, LayerAttention},
+    observe::{AttentionObserver, attend},
 };
 
 /// `model_type` in `config.json`.
@@ -389,30 +389,22 @@ impl DecoderLayer for Layer {
             Some(_) => Some(qkv.narrow(1, 2 * width, width)?),
             None => None,
         };
-        let wanted = Wanted {
-            attn_output: self.rest.is_some(),
-            rows: true,
-            attn_weights: observer.wants_attn_weights(self.layer_idx),
-        };
         let states = States {
             query: &query_states,
             key: &key_states,
             value: value_states.as_ref(),
         };
-        let result = self.attention.forward(states, sequences, wanted)?;
-        let Some(rows) = &result.rows else {
-            bail!("attention gave no statistics")
-        };
-        observer.observe(&LayerAttention {
-            layer_idx: self.layer_idx,
-            num_heads: self.attention.num_heads,
+        let attn_output = attend(
+            &self.attention,
+            self.layer_idx,
+            states,
             sequences,
-            rows,
-            attn_weights: result.attn_weights.as_deref(),
-        })?;
+            self.rest.is_some(),
+            observer,
+        )?;
         drop((qkv, query_states, key_states, value_states));
 
-        let (Some(rest), Some(attn_output)) = (&self.rest, result.attn_output) else {
+        let (Some(rest), Some(attn_output)) = (&self.rest, attn_output) else {
             return Ok(None);
         };
         let attn_output = rest.o_proj.forward(&attn_output)?;

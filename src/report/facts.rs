@@ -11,7 +11,7 @@ use crate::page::Array;
 /// Everything that the page shows.
 #[derive(Debug, Clone, Serialize)]
 pub struct Facts {
-    /// The metrics that there are, in the order of tables. Some may be absent from a scan.
+    /// The metrics that any scan has, in the order of tables. What some scans have not is not compared.
     pub metrics: Vec<MetricFacts>,
     /// A head whose first-token share is above this is a sink.
     pub sink: f64,
@@ -84,7 +84,8 @@ impl ScanFacts {
         let i32s = |of: fn(&crate::store::HeadRow) -> i32| -> Array {
             Array::new(&rows.iter().map(of).collect::<Vec<_>>())
         };
-        let scores = Metric::ALL.iter().map(|metric| {
+        let metrics = Metric::of(&scan.measures);
+        let scores = metrics.iter().map(|metric| {
             let scores: Vec<f64> = rows.iter().map(|row| metric.score(&row.sums)).collect();
             (metric.name(), Array::new(&scores))
         });
@@ -108,7 +109,7 @@ impl ScanFacts {
         Self {
             facts,
             heads,
-            samples: scan.samples.map(SampleFacts::of),
+            samples: scan.samples.map(|sums| SampleFacts::of(sums, &metrics)),
         }
     }
 }

@@ -9,7 +9,7 @@
 
 use std::path::Path;
 
-use crate::compare::{self, Comparison, Metric, Request};
+use crate::compare::{self, Comparison, Held, Metric, Request};
 use crate::page::Page;
 use crate::{Error, Result};
 
@@ -35,16 +35,22 @@ pub fn build(request: &Request) -> Result<Report> {
     if request.scans.is_empty() {
         return Err(Error::Usage("a report needs at least one scan".into()));
     }
-    let scans = compare::read(request)?;
-    let comparison = compare::compare_scans(request, &scans)?;
-    let mut gathered = Vec::with_capacity(scans.len());
-    for scan in scans {
+    let held = Held::read(&request.scans, request.force)?;
+    let comparison = compare::compare_held(request, &held)?;
+    let is_measured = |metric: &Metric| {
+        let mut scans = held.scans.iter();
+        scans.any(|scan| metric.is_measured(&scan.measures))
+    };
+    let metrics = Metric::ALL.into_iter().filter(is_measured);
+    let metrics = metrics.map(MetricFacts::of).collect();
+    let mut gathered = Vec::with_capacity(held.scans.len());
+    for scan in held.scans {
         // Each scan's samples are dropped as soon as they are summed up.
         gathered.push(ScanFacts::of(scan));
     }
     Ok(Report {
         facts: Facts {
-            metrics: Metric::ALL.map(MetricFacts::of).to_vec(),
+            metrics,
             sink: compare::SINK,
             bins: BINS,
             quantiles: QUANTILES.to_vec(),

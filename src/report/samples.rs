@@ -25,7 +25,7 @@ pub struct SampleFacts {
 }
 
 /// How one metric's scores are distributed over the samples, for each head in the order of layers and heads. Samples
-/// without a finite row of a head do not count for it.
+/// in which a head has no score do not count for it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Distributions {
     /// (heads × [`QUANTILES`]), row-major, float32; NaN for a head without a score.
@@ -36,11 +36,9 @@ pub struct Distributions {
 }
 
 impl SampleFacts {
-    pub(super) fn of(sums: SampleSums) -> Self {
-        let metrics = Metric::ALL
-            .iter()
-            .enumerate()
-            .map(|(at, metric)| (metric.name(), Distributions::of(&sums, at)));
+    pub(super) fn of(sums: SampleSums, metrics: &[Metric]) -> Self {
+        let metrics = metrics.iter();
+        let metrics = metrics.map(|&metric| (metric.name(), Distributions::of(&sums, metric)));
         Self {
             count: sums.samples.len(),
             metrics: metrics.collect(),
@@ -49,20 +47,17 @@ impl SampleFacts {
 }
 
 impl Distributions {
-    /// Of the metric at this place of [`Metric::ALL`].
-    fn of(sums: &SampleSums, metric: usize) -> Self {
+    fn of(sums: &SampleSums, metric: Metric) -> Self {
         let heads = sums.layers.par_iter().flat_map_iter(|layer| {
             (0..layer.heads).map(move |head| {
                 let column = |values: &Vec<f64>| -> Vec<f64> {
-                    values
-                        .iter()
-                        .skip(head)
-                        .step_by(layer.heads)
-                        .copied()
-                        .collect()
+                    let of_head = values.iter().skip(head).step_by(layer.heads);
+                    of_head.copied().collect()
                 };
-                let (sums, rows) = (column(&layer.sums[metric]), column(&layer.rows));
-                Head::of(sums.iter().zip(rows).map(|(sum, rows)| sum / rows))
+                let sums = column(&layer.sums[&metric]);
+                let counts = column(&layer.counts[&metric.unit()]);
+                // Nothing to divide by: 0 / 0 is NaN, and the sample is left out.
+                Head::of(sums.iter().zip(counts).map(|(sum, count)| sum / count))
             })
         });
         let heads: Vec<Head> = heads.collect();

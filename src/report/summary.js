@@ -166,7 +166,9 @@ const summaries = (() => {
 
   const update = () => {
     byId('summary-title').textContent = capital(state.metric.label);
-    byId('definition').textContent = capital(`${state.metric.definition}.`);
+    const isCompared = scans.some((scan) => state.metric.name in scan.summary.metrics);
+    byId('definition').textContent = capital(`${state.metric.definition}.${isCompared ? ''
+      : ' Not every scan has it, measured in the same way and of every head: it is shown, but not compared.'}`);
     statistics();
     distances();
   };

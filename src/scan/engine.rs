@@ -12,8 +12,9 @@ use crate::{
     checkpoint::Weights,
     corpus::{Batch, TokenizedSample},
     layers::PackedSequences,
+    metrics::Measures,
     models::{DecoderLayer, DecoderModel, LayerPart},
-    store::{Parts, SampleRow},
+    store::{Parts, Rows},
 };
 
 /// Told about every layer a batch has passed.
@@ -27,6 +28,7 @@ pub struct Work<'a> {
     pub model: &'a dyn DecoderModel,
     pub weights: &'a Weights<'a>,
     pub samples: &'a [TokenizedSample],
+    pub measures: &'a Measures,
     pub batches: &'a [Batch],
     /// The run's output directory.
     pub out: &'a Path,
@@ -81,21 +83,21 @@ impl Clock {
 }
 
 /// One batch, ready for the model.
-pub struct PackedBatch {
+pub struct PackedBatch<'a> {
     pub index: usize,
     pub input_ids: Vec<u32>,
     pub sequences: PackedSequences,
-    pub observer: SampleObserver,
+    pub observer: SampleObserver<'a>,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
     /// Number of layers.
     pub fn layers(&self) -> usize {
         self.model.sizes().num_hidden_layers
     }
 
     /// Packs batch `index`.
-    pub fn batch(&self, index: usize) -> PackedBatch {
+    pub fn batch(&self, index: usize) -> PackedBatch<'a> {
         let samples = || {
             self.batches[index]
                 .samples
@@ -113,14 +115,20 @@ impl Work<'_> {
         PackedBatch {
             index,
             sequences: PackedSequences::from_lengths(&lengths),
-            observer: SampleObserver::new(samples().map(|s| s.sample).collect(), counted),
+            observer: SampleObserver::new(
+                samples().map(|s| s.sample).collect(),
+                counted,
+                self.measures,
+            ),
             input_ids,
         }
     }
 
-    /// Loads a layer: all of it, or of the last one only what gives the attention weights.
+    /// Loads a layer: all of it, or of the last one only what gives the attention weights, unless its output is
+    /// measured, too.
     pub fn load_layer(&self, layer_idx: usize) -> Result<Box<dyn DecoderLayer>> {
-        let part = match layer_idx + 1 == self.layers() {
+        let is_last = layer_idx + 1 == self.layers();
+        let part = match is_last && !self.measures.activations {
             true => LayerPart::AttentionWeights,
             false => LayerPart::Whole,
         };
@@ -148,22 +156,21 @@ impl Work<'_> {
     }
 
     /// Puts a batch's rows of consecutive layers on disk, leaving out layers that are there already.
-    pub fn record(&self, parts: &mut Parts, batch: usize, rows: &[SampleRow]) -> Result<()> {
+    pub fn record(&self, parts: &mut Parts, batch: usize, rows: &Rows) -> Result<()> {
         self.clock.write(|| {
-            let mut rest: &[SampleRow] = rows;
-            while let Some(first) = rest.first() {
-                // Rows come layer by layer; take the longest run of layers that are all new, or all known.
-                let known = |row: &SampleRow| parts.is_done(batch, row.layer as usize);
-                let is_known = known(first);
-                let len = rest
-                    .iter()
-                    .position(|row| known(row) != is_known)
-                    .unwrap_or(rest.len());
-                let (run, after) = rest.split_at(len);
-                if let (false, Some(last)) = (is_known, run.last()) {
-                    parts.write(batch, first.layer as usize..last.layer as usize + 1, run)?;
+            let layers = || rows.samples.iter().map(|row| row.layer as usize);
+            let (Some(first), Some(last)) = (layers().min(), layers().max()) else {
+                return Ok(());
+            };
+            let mut layer = first;
+            while layer <= last {
+                let is_done = |layer: &usize| parts.is_done(batch, *layer);
+                let new = (layer..=last).take_while(|layer| !is_done(layer)).count();
+                if new > 0 {
+                    let run = layer as i32..(layer + new) as i32;
+                    parts.write(batch, layer..layer + new, rows.of_layers(&run))?;
                 }
-                rest = after;
+                layer += new.max(1);
             }
             Ok(())
         })

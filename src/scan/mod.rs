@@ -7,13 +7,14 @@
 pub mod device;
 mod engine;
 mod hidden_states;
-mod observer;
+pub(crate) mod layers;
+pub(crate) mod observer;
 pub mod plan;
 mod record;
 mod resident;
 pub mod sources;
 mod streamed;
-mod texts;
+pub(crate) mod texts;
 
 use std::{
     num::NonZeroUsize,
@@ -35,7 +36,9 @@ use crate::{
     checkpoint::{Checkpoint, Weights},
     corpus::{BatchLimit, SampleSize, Shard, plan_batches},
     machine,
+    metrics::Measures,
     models::{self, DecoderModel},
+    observe::bytes_for_maps,
     store::{
         Fingerprint, HeadRow, Parts, RUN_JSON, Resumed, RunManifest, Timings, heads_file_name,
         read_heads, rfc3339,
@@ -71,6 +74,8 @@ pub struct Request {
     pub resume: bool,
     /// The part of the samples to take; none for all.
     pub shard: Option<Shard>,
+    /// What to measure beyond the statistics of every scan.
+    pub measures: Measures,
 }
 
 /// Told how a scan proceeds.
@@ -146,6 +151,7 @@ pub fn run(request: &Request, watcher: &dyn Watcher) -> Result<Outcome> {
         model: &*model,
         weights: &weights,
         samples: &texts.tokenized.samples,
+        measures: &request.measures,
         batches: &batches,
         out: &request.out,
         stop: &|| watcher.is_stopped(),
@@ -219,10 +225,14 @@ fn open_parts(request: &Request, fingerprint: &Fingerprint, plan: &Plan) -> Resu
     if plan.executor == Executor::Streamed {
         check_disk(&request.out, plan)?;
     }
-    match request.resume {
-        true => Parts::resume(&request.out, fingerprint),
-        false => Parts::create(&request.out, fingerprint).map(Resumed::Unfinished),
-    }
+    let found = match request.resume {
+        true => Parts::resume(&request.out, fingerprint)?,
+        false => Parts::create(&request.out, fingerprint).map(Resumed::Unfinished)?,
+    };
+    Ok(match found {
+        Resumed::Unfinished(parts) => Resumed::Unfinished(parts.measuring(request.measures)),
+        finished => finished,
+    })
 }
 
 fn check_disk(out: &Path, plan: &Plan) -> Result<()> {
@@ -280,6 +290,10 @@ fn make_plan(
             BatchLimit::Samples(samples) => (samples.get() as u64).saturating_mul(longest),
             BatchLimit::Tokens(tokens) => tokens.get() as u64,
         }),
+        beside: match request.measures.needs_weights() {
+            true => bytes_for_maps(longest as usize, model.sizes().num_attention_heads),
+            false => 0,
+        },
         available: machine::available(&request.device),
     };
     Plan::new(model, demand, request.memory)

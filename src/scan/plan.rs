@@ -65,6 +65,8 @@ pub struct Plan {
     pub two_layers: u64,
     /// Bytes of a batch's activations.
     pub activations: u64,
+    /// Bytes that whoever looks at the attention needs beside it.
+    pub beside: u64,
     /// Bytes of all hidden states, and of one batch's twice: what the streamed executor needs on disk.
     pub hidden_states_on_disk: u64,
     /// Tokens of the largest batch.
@@ -88,6 +90,8 @@ pub struct Demand {
     pub longest: u64,
     /// Tokens of the largest batch, if the user has chosen a size.
     pub batch_tokens: Option<u64>,
+    /// Bytes that whoever looks at the attention needs beside it: maps, for instance.
+    pub beside: u64,
     /// Bytes there are.
     pub available: Option<u64>,
 }
@@ -126,7 +130,8 @@ impl Plan {
             |tokens: u64| tokens.saturating_mul(per_token).saturating_add(map(tokens));
         let batch_tokens = demand.batch_tokens.unwrap_or_else(|| {
             let room = usable.map_or(u64::MAX, |usable| {
-                usable.saturating_sub(two_layers + kept(two_layers) + BASE_BYTES) / 2
+                let taken = two_layers + kept(two_layers) + BASE_BYTES;
+                usable.saturating_sub(taken.saturating_add(demand.beside)) / 2
             });
             let mut tokens = match demand.is_fused {
                 true => BATCH_TOKENS,
@@ -143,6 +148,7 @@ impl Plan {
             all_layers,
             two_layers,
             activations: activations(batch_tokens),
+            beside: demand.beside,
             // The input of one layer and the output so far, which replaces it batch by batch.
             hidden_states_on_disk: (demand.tokens + batch_tokens) * hidden * 4,
             batch_tokens,
@@ -181,7 +187,7 @@ impl Plan {
             Executor::Resident => self.all_layers,
             Executor::Streamed => self.two_layers + kept(self.two_layers),
         };
-        BASE_BYTES + weights + self.activations
+        BASE_BYTES + weights + self.activations + self.beside
     }
 }
 

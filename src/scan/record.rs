@@ -45,6 +45,7 @@ pub fn fingerprint(
         ("tokens_sha256".into(), json!(texts.tokens_sha256)),
         ("device".into(), json!(request.device_name)),
         ("dtype".into(), json!(request.dtype.as_str())),
+        ("metrics".into(), json!(request.measures)),
         ("batch_size".into(), json!(batch_size)),
         (BATCH_TOKENS.into(), json!(batch_tokens)),
     ])
@@ -74,6 +75,7 @@ pub fn run_manifest(
             n_samples: texts.drawn as u64,
             seed: matches!(request.n_samples, SampleSize::Rows(_)).then_some(request.seed),
             indices_sha256: Some(texts.indices_sha256.clone()),
+            texts_sum: Some(texts.tokenized.texts),
             shard: request.shard,
             skipped: texts.tokenized.skipped as u64,
         },
@@ -81,6 +83,7 @@ pub fn run_manifest(
         special_tokens: texts.special_tokens.clone(),
         preprocessing: (texts.preprocessing != Preprocessing::default())
             .then(|| json!(texts.preprocessing).to_string()),
+        metrics: request.measures,
         dtype: request.dtype.as_str().into(),
         device: request.device_name.clone(),
         executor: plan.executor.to_string(),

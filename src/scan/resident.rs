@@ -3,7 +3,11 @@
 use std::{sync::mpsc, thread};
 
 use super::engine::Work;
-use crate::{Result, models::DecoderLayer, store::Parts};
+use crate::{
+    Result,
+    models::DecoderLayer,
+    store::{Parts, Rows},
+};
 
 /// Batches of which a layer is not on disk yet.
 fn pending_batches<'a>(work: &'a Work, parts: &'a Parts) -> impl Iterator<Item = usize> + 'a {
@@ -42,7 +46,7 @@ pub fn run(work: &Work, parts: &mut Parts) -> Result<()> {
         for &batch in &pending {
             let mut batch = work.batch(batch);
             let mut hidden_states = work.model.embed(work.weights, &batch.input_ids)?;
-            let mut rows = Vec::new();
+            let mut rows = Rows::default();
             for layer_idx in 0..work.layers() {
                 work.check_stop()?;
                 if layers.len() == layer_idx
@@ -57,13 +61,16 @@ pub fn run(work: &Work, parts: &mut Parts) -> Result<()> {
                 let next = work.clock.compute(|| {
                     layer.forward(&hidden_states, &batch.sequences, &mut batch.observer)
                 })?;
-                rows.push(batch.observer.take());
-                work.passed(batch.sequences.tokens());
                 if let Some(next) = next {
                     hidden_states = next;
+                    batch
+                        .observer
+                        .hidden_states(layer_idx, &batch.sequences, &hidden_states)?;
                 }
+                rows.append(batch.observer.take());
+                work.passed(batch.sequences.tokens());
             }
-            work.record(parts, batch.index, &rows.concat())?;
+            work.record(parts, batch.index, &rows)?;
         }
         Ok(())
     })

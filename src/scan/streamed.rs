@@ -6,9 +6,9 @@
 //! The order of writing is what makes it safe to stop at any moment: first the output of a layer, then the
 //! rows that say the layer is done, and only then is the layer's input removed.
 
-use std::{ops::RangeInclusive, path::Path, thread};
+use std::{ops::RangeInclusive, path::Path};
 
-use super::{engine::Work, hidden_states::HiddenStates};
+use super::{engine::Work, hidden_states::HiddenStates, layers::each_layer};
 use crate::{Result, models::DecoderLayer, store::Parts};
 
 /// Tokens × layers that [`run`] will compute.
@@ -31,16 +31,10 @@ pub fn run(work: &Work, parts: &mut Parts, dir: &Path) -> Result<()> {
     let needed: Vec<usize> = (0..work.layers())
         .filter(|&layer| is_needed(layer))
         .collect();
-    let Some(&first) = needed.first() else {
-        return Ok(());
-    };
-
-    let mut layer = work.load_layer(first)?;
-    for (i, &layer_idx) in needed.iter().enumerate() {
-        let next = thread::scope(|scope| -> Result<Option<Box<dyn DecoderLayer>>> {
-            let next = needed
-                .get(i + 1)
-                .map(|&next| scope.spawn(move || work.load_layer(next)));
+    each_layer(
+        &needed,
+        &|layer_idx| work.load_layer(layer_idx),
+        &mut |layer_idx, layer| {
             for (batch, span) in spans.iter().enumerate() {
                 if let Some(span) = span
                     && span.contains(&layer_idx)
@@ -51,24 +45,15 @@ pub fn run(work: &Work, parts: &mut Parts, dir: &Path) -> Result<()> {
                         work,
                         parts,
                         &hidden_states,
-                        &*layer,
+                        layer,
                         (batch, layer_idx),
                         is_last,
                     )?;
                 }
             }
-            match next.map(|handle| handle.join()) {
-                Some(Ok(next)) => next.map(Some),
-                Some(Err(panic)) => std::panic::resume_unwind(panic),
-                None => Ok(None),
-            }
-        })?;
-        match next {
-            Some(next) => layer = next,
-            None => break,
-        }
-    }
-    Ok(())
+            Ok(())
+        },
+    )
 }
 
 /// The layers a batch has to pass: from the last one before its first undone layer whose input is at hand (or
@@ -114,6 +99,11 @@ fn forward(
         .clock
         .compute(|| layer.forward(&input, &batch.sequences, &mut batch.observer))?;
     drop(input);
+    if let Some(output) = &output {
+        batch
+            .observer
+            .hidden_states(layer_idx, &batch.sequences, output)?;
+    }
     if let (Some(output), false) = (output, is_last) {
         work.clock
             .write(|| hidden_states.write(batch.index, layer_idx + 1, &output))?;

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Request, Watcher};
+use super::{Request, Watcher, sources::ModelFiles};
 use crate::{
     Error, Result,
     corpus::{
@@ -29,6 +29,34 @@ pub struct Texts {
     pub tokens_sha256: String,
 }
 
+/// The tokenizer of a checkpoint, and what happens to texts before it sees them.
+pub(crate) fn tokenizer(
+    files: &ModelFiles,
+    model: &dyn DecoderModel,
+) -> Result<(TextTokenizer, Preprocessing)> {
+    // The manifest knows, or else the checkpoint says so itself, or else its architecture tells.
+    let own = || Preprocessing::read(&files.dir);
+    let preprocessing = match &files.preprocessing {
+        Some(preprocessing) => preprocessing.clone(),
+        None => match own()? {
+            Some(preprocessing) => preprocessing,
+            None => manifest::preprocessing_for(model.model_type())?,
+        },
+    };
+    let tokenizer =
+        TextTokenizer::from_file(&files.dir.join("tokenizer.json"), preprocessing.clone())?;
+    Ok((tokenizer, preprocessing))
+}
+
+/// Which special tokens are added, in words.
+pub(crate) fn special_tokens(tokenizer: &TextTokenizer) -> Result<String> {
+    let special_tokens = tokenizer.special_tokens()?;
+    Ok(match special_tokens.is_empty() {
+        true => "as tokenizer.json says: none".into(),
+        false => format!("as tokenizer.json says: {}", special_tokens.join(" ")),
+    })
+}
+
 impl Texts {
     /// Draws and tokenises the texts of `request`.
     pub fn read(
@@ -36,17 +64,7 @@ impl Texts {
         model: &dyn DecoderModel,
         watcher: &dyn Watcher,
     ) -> Result<Self> {
-        // The manifest knows, or else the checkpoint says so itself, or else its architecture tells.
-        let own = || Preprocessing::read(&request.model.dir);
-        let preprocessing = match &request.model.preprocessing {
-            Some(preprocessing) => preprocessing.clone(),
-            None => match own()? {
-                Some(preprocessing) => preprocessing,
-                None => manifest::preprocessing_for(model.model_type())?,
-            },
-        };
-        let tokenizer_file = request.model.dir.join("tokenizer.json");
-        let tokenizer = TextTokenizer::from_file(&tokenizer_file, preprocessing.clone())?;
+        let (tokenizer, preprocessing) = tokenizer(&request.model, model)?;
         let rows = Rows::open(&request.dataset.files, &request.dataset.text_column)?;
         let drawn = sample_rows(rows.len(), request.n_samples, request.seed)?;
         let indices = match request.shard {
@@ -78,15 +96,11 @@ impl Texts {
                 ),
             });
         }
-        let special_tokens = tokenizer.special_tokens()?;
         Ok(Self {
             rows: rows.len(),
             indices_sha256: indices_sha256(&drawn),
             drawn: drawn.len(),
-            special_tokens: match special_tokens.is_empty() {
-                true => "as tokenizer.json says: none".into(),
-                false => format!("as tokenizer.json says: {}", special_tokens.join(" ")),
-            },
+            special_tokens: special_tokens(&tokenizer)?,
             preprocessing,
             tokens_sha256: hash(&tokenized),
             tokenized,

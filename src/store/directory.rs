@@ -19,6 +19,8 @@ pub(super) const PLAN_JSON: &str = "plan.json";
 
 const SAMPLES: &str = "samples";
 const HEADS: &str = "heads";
+const LAGS: &str = "lags";
+const ACTIVATIONS: &str = "activations";
 /// How many missing or surplus things an error message names before it only counts them.
 const NAMED: usize = 8;
 
@@ -30,6 +32,16 @@ pub fn samples_file_name(shard: Option<Shard>) -> String {
 /// `heads.parquet`, or `heads-00003-of-00016.parquet` for a shard.
 pub fn heads_file_name(shard: Option<Shard>) -> String {
     table_file_name(HEADS, shard)
+}
+
+/// `lags.parquet`, or `lags-00003-of-00016.parquet` for a shard.
+pub fn lags_file_name(shard: Option<Shard>) -> String {
+    table_file_name(LAGS, shard)
+}
+
+/// `activations.parquet`, or `activations-00003-of-00016.parquet` for a shard.
+pub fn activations_file_name(shard: Option<Shard>) -> String {
+    table_file_name(ACTIVATIONS, shard)
 }
 
 fn table_file_name(stem: &str, shard: Option<Shard>) -> String {
@@ -68,6 +80,16 @@ pub(super) fn samples_files(path: &Path) -> Result<Vec<PathBuf>> {
 /// The same for the heads.
 pub(super) fn heads_files(path: &Path) -> Result<Vec<PathBuf>> {
     table_files(path, HEADS)
+}
+
+/// The same for attention by distance.
+pub(super) fn lags_files(path: &Path) -> Result<Vec<PathBuf>> {
+    table_files(path, LAGS)
+}
+
+/// The same for activations.
+pub(super) fn activations_files(path: &Path) -> Result<Vec<PathBuf>> {
+    table_files(path, ACTIVATIONS)
 }
 
 fn table_files(path: &Path, stem: &str) -> Result<Vec<PathBuf>> {
@@ -149,7 +171,7 @@ pub(super) fn run_files(dir: &Path) -> Result<Vec<String>> {
     let mut found: Vec<String> = file_names(dir)?
         .into_iter()
         .filter(|name| {
-            [SAMPLES, HEADS].into_iter().any(|stem| {
+            [SAMPLES, HEADS, LAGS, ACTIVATIONS].into_iter().any(|stem| {
                 *name == table_file_name(stem, None) || shard_of_file_name(stem, name).is_some()
             }) || name == RUN_JSON
         })

@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::assemble::{assemble, check_layer, check_samples};
+use super::assemble::{Target, assemble, check_layer, check_samples};
 use super::differences::{differences, sentence};
-use super::directory::{RUN_JSON, listing, refused, run_files, samples_file_name};
+use super::directory::{
+    RUN_JSON, activations_file_name, lags_file_name, listing, refused, run_files, samples_file_name,
+};
 use super::manifest::{RunManifest, Timings};
 use super::reader::TableFile;
-use super::table::{self, damaged};
-use super::{Parts, SampleRow};
+use super::table::damaged;
+use super::{ActivationRow, LagRow, Parts, Rows, SampleRow};
 use crate::corpus::Shard;
 use crate::{Error, Result};
 
@@ -20,7 +22,10 @@ use crate::{Error, Result};
 struct Input {
     dir: PathBuf,
     run: RunManifest,
-    table: TableFile,
+    table: TableFile<SampleRow>,
+    /// If they were measured.
+    lags: Option<TableFile<LagRow>>,
+    activations: Option<TableFile<ActivationRow>>,
     /// Ascending.
     samples: Vec<i64>,
 }
@@ -52,7 +57,13 @@ pub fn merge(inputs: &[PathBuf], out: &Path) -> Result<RunManifest> {
 
     let run = merged_manifest(&inputs);
     let layers = (0..n_layers).map(|layer| layer_rows(&inputs, layer));
-    assemble(out, None, &run.provenance(), out, &samples, layers)?;
+    let target = Target {
+        dir: out,
+        shard: None,
+        measures: &run.metrics,
+        provenance: &run.provenance(),
+    };
+    assemble(&target, out, &samples, layers)?;
     run.write(out)?;
     Ok(run)
 }
@@ -84,10 +95,38 @@ impl Input {
             );
             return Err(refused(dir, message));
         }
+        let (measures, shard) = (run.metrics, run.sampling.shard);
+        let table = TableFile::open(&dir.join(name))?;
+        let lags = match measures.lags {
+            Some(_) => Some(TableFile::open(&dir.join(lags_file_name(shard)))?),
+            None => None,
+        };
+        let activations = match measures.activations {
+            true => Some(TableFile::open(&dir.join(activations_file_name(shard)))?),
+            false => None,
+        };
+        for (path, row_groups) in [
+            lags.as_ref().map(|t| (t.path(), t.row_groups())),
+            activations.as_ref().map(|t| (t.path(), t.row_groups())),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            if row_groups != table.row_groups() {
+                let message = format!(
+                    "holds {row_groups} layers, {} holds {}; one of the files is incomplete, scan it again",
+                    table.path().display(),
+                    table.row_groups()
+                );
+                return Err(damaged(path, message));
+            }
+        }
         let mut input = Self {
             dir: dir.to_path_buf(),
             run,
-            table: TableFile::open(&dir.join(name), &table::SAMPLES)?,
+            table,
+            lags,
+            activations,
             samples: Vec::new(),
         };
         if input.table.row_groups() > 0 {
@@ -97,11 +136,21 @@ impl Input {
     }
 
     /// The rows and the samples of one layer.
-    fn read_layer(&self, layer: usize) -> Result<(Vec<SampleRow>, Vec<i64>)> {
+    fn read_layer(&self, layer: usize) -> Result<(Rows, Vec<i64>)> {
         let path = self.table.path();
-        let rows = self.table.sample_rows(layer)?;
+        let rows = Rows {
+            samples: self.table.rows(layer)?,
+            lags: match &self.lags {
+                Some(lags) => lags.rows(layer)?,
+                None => Vec::new(),
+            },
+            activations: match &self.activations {
+                Some(activations) => activations.rows(layer)?,
+                None => Vec::new(),
+            },
+        };
         let number = i32::try_from(layer).map_err(|_| damaged(path, "too many layers"))?;
-        let samples = check_layer(number, &rows).map_err(|message| {
+        let samples = check_layer(number, &rows.samples).map_err(|message| {
             damaged(
                 path,
                 format!(
@@ -156,6 +205,7 @@ fn identity(run: &RunManifest) -> Value {
         "special_tokens": run.special_tokens,
         "preprocessing": run.preprocessing,
         "dtype": run.dtype,
+        "metrics": run.metrics,
         "sampling": { "shards": sampling.shard.map(Shard::count) },
     });
     if sampling.shard.is_some() {
@@ -243,14 +293,14 @@ fn all_samples(inputs: &[Input]) -> Result<Vec<i64>> {
 }
 
 /// The rows of one layer of all runs, each run's checked against its own samples.
-fn layer_rows(inputs: &[Input], layer: usize) -> Result<Vec<SampleRow>> {
-    let mut rows = Vec::new();
+fn layer_rows(inputs: &[Input], layer: usize) -> Result<Rows> {
+    let mut rows = Rows::default();
     for input in inputs.iter().filter(|input| !input.samples.is_empty()) {
         let (theirs, samples) = input.read_layer(layer)?;
         // Fits: `read_layer` has converted it.
         check_samples(layer as i32, &input.samples, &samples)
             .map_err(|message| damaged(input.table.path(), message))?;
-        rows.extend(theirs);
+        rows.append(theirs);
     }
     Ok(rows)
 }
@@ -262,6 +312,14 @@ fn merged_manifest(inputs: &[Input]) -> RunManifest {
     let sum = |value: fn(&RunManifest) -> u64| runs().map(value).sum::<u64>();
     let mut sampling = first.sampling.clone();
     sampling.skipped = sum(|run| run.sampling.skipped);
+    let texts = runs().map(|run| run.sampling.texts_sum);
+    sampling.texts_sum = texts
+        .reduce(|sum, texts| {
+            let (mut sum, texts) = (sum?, texts?);
+            sum.add(texts);
+            Some(sum)
+        })
+        .flatten();
     if sampling.shard.take().is_none() {
         sampling.n_samples = sum(|run| run.sampling.n_samples);
         sampling.seed = shared(runs().map(|run| run.sampling.seed)).flatten();

@@ -1,20 +1,27 @@
-//! One part: the rows of one batch and a range of layers, as a small parquet file.
+//! One part: the rows of one batch and a range of layers, as small parquet files.
 //!
-//! It has the columns of `samples.parquet` and a row group per layer. The footer carries a SHA-256 of the
-//! rows, so that a part that a crash or a disk has damaged anywhere is noticed before it is trusted.
+//! The part itself has the columns of `samples.parquet` and a row group per layer; lags and activations, where they are
+//! measured, lie beside it and are written before it. Its footer carries a SHA-256 of the rows of each, so that a part
+//! that a crash or a disk has damaged anywhere is noticed before it is trusted.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
-use super::assemble::{check_layer, check_samples, sort};
+use super::assemble::{check_activations, check_layer, check_samples, sort};
+use super::columns::{TableRow, sha256};
 use super::reader::TableFile;
-use super::table::{self, TableWriter, damaged};
-use super::{Provenance, SampleRow};
+use super::table::{RowWriter, damaged};
+use super::{ActivationRow, LagRow, Provenance, Rows, SampleRow};
 use crate::Result;
+use crate::metrics::Measures;
 
 const ROWS_SHA256: &str = "attnscope.rows_sha256";
+const LAGS_SHA256: &str = "attnscope.lags_sha256";
+const ACTIVATIONS_SHA256: &str = "attnscope.activations_sha256";
+const METRICS: &str = "attnscope.metrics";
+
+/// Ends of the names of the files beside a part.
+const BESIDE: [&str; 2] = ["lags.parquet", "activations.parquet"];
 
 /// `batch-00012-layers-003-004.parquet`: the first and the last layer.
 pub(super) fn file_name(batch: usize, layers: &Range<i32>) -> String {
@@ -37,41 +44,147 @@ pub(super) fn parse_file_name(name: &str) -> Option<(usize, Range<i32>)> {
     (!layers.is_empty() && file_name(batch, &layers) == name).then_some((batch, layers))
 }
 
+/// The files that may lie beside the part `path`: lags and activations.
+pub(super) fn beside(path: &Path) -> [PathBuf; 2] {
+    BESIDE.map(|end| path.with_extension(end))
+}
+
+/// Whether this is the name of a file beside a part.
+pub(super) fn is_beside(name: &str) -> bool {
+    BESIDE.iter().any(|end| {
+        let part = name.strip_suffix(end).map(|part| format!("{part}parquet"));
+        part.is_some_and(|part| parse_file_name(&part).is_some())
+    })
+}
+
 /// Writes the part; `rows` come in any order and must hold every layer of `layers` for the same samples.
-pub(super) fn write(path: &Path, layers: &Range<i32>, rows: &[SampleRow]) -> Result<()> {
-    let mut rows = rows.to_vec();
+pub(super) fn write(
+    path: &Path,
+    layers: &Range<i32>,
+    mut rows: Rows,
+    measures: &Measures,
+) -> Result<()> {
     sort(&mut rows);
-    let groups = check(layers, rows.chunk_by(|a, b| a.layer == b.layer))
-        .map_err(|message| damaged(path, message))?;
-    let footer = Provenance::from([(ROWS_SHA256.to_owned(), sha256(&rows))]);
-    let sorted_by = ["layer", "sample", "head"];
-    let mut table = TableWriter::create(path, &table::SAMPLES, &sorted_by, &footer)?;
-    for group in groups {
-        table.write_row_group(&table::samples_batch(path, group)?)?;
+    check(layers, &rows, measures).map_err(|message| damaged(path, message))?;
+    let [lags, activations] = beside(path);
+    let mut footer = Provenance::from([(ROWS_SHA256.into(), sha256(&rows.samples, measures))]);
+    if !measures.is_empty() {
+        footer.insert(METRICS.into(), measures.to_string());
+    }
+    let none = Provenance::new();
+    if measures.lags.is_some() {
+        footer.insert(LAGS_SHA256.into(), sha256(&rows.lags, measures));
+        write_table(&lags, layers, &rows.lags, |row| row.layer, measures, &none)?;
+    }
+    if measures.activations {
+        footer.insert(
+            ACTIVATIONS_SHA256.into(),
+            sha256(&rows.activations, measures),
+        );
+        let layer = |row: &ActivationRow| row.layer;
+        write_table(
+            &activations,
+            layers,
+            &rows.activations,
+            layer,
+            measures,
+            &none,
+        )?;
+    }
+    write_table(
+        path,
+        layers,
+        &rows.samples,
+        |row| row.layer,
+        measures,
+        &footer,
+    )
+}
+
+/// A row group per layer.
+fn write_table<R: TableRow>(
+    path: &Path,
+    layers: &Range<i32>,
+    rows: &[R],
+    layer_of: impl Fn(&R) -> i32,
+    measures: &Measures,
+    footer: &Provenance,
+) -> Result<()> {
+    let mut table = RowWriter::create::<R>(path, measures, footer)?;
+    let mut rest = rows;
+    for layer in layers.clone() {
+        let len = rest.partition_point(|row| layer_of(row) <= layer);
+        let (group, after) = rest.split_at(len);
+        table.write(group)?;
+        rest = after;
     }
     table.commit()
 }
 
+/// The rows of one layer of the part, which is the `row_group`th of it.
+pub(super) fn read(path: &Path, row_group: usize, measures: &Measures) -> Result<Rows> {
+    let [lags, activations] = beside(path);
+    Ok(Rows {
+        samples: TableFile::open(path)?.rows(row_group)?,
+        lags: match measures.lags {
+            Some(_) => TableFile::open(&lags)?.rows(row_group)?,
+            None => Vec::new(),
+        },
+        activations: match measures.activations {
+            true => TableFile::open(&activations)?.rows(row_group)?,
+            false => Vec::new(),
+        },
+    })
+}
+
 /// Reads the whole part and checks it; an `Error::Parquet` means that it cannot be used.
 pub(super) fn verify(path: &Path, layers: &Range<i32>) -> Result<()> {
-    let table = TableFile::open(path, &table::SAMPLES)?;
-    let groups = (0..table.row_groups())
-        .map(|row_group| table.sample_rows(row_group))
-        .collect::<Result<Vec<_>>>()?;
-    check(layers, groups.iter().map(Vec::as_slice)).map_err(|message| damaged(path, message))?;
-    let announced = table.provenance().remove(ROWS_SHA256);
-    if announced != Some(sha256(&groups.concat())) {
-        return Err(damaged(path, "the rows do not match their checksum"));
+    let table = TableFile::<SampleRow>::open(path)?;
+    let footer = table.provenance();
+    let measures = match footer.get(METRICS) {
+        None => Measures::default(),
+        Some(text) => serde_json::from_str(text)
+            .map_err(|error| damaged(path, format!("`{METRICS}` cannot be read: {error}")))?,
+    };
+    let [lags, activations] = beside(path);
+    let beside = |is_measured: bool, path: &Path| match path.is_file() {
+        false if is_measured => Err(damaged(path, "is missing")),
+        _ => Ok(()),
+    };
+    beside(measures.lags.is_some(), &lags)?;
+    beside(measures.activations, &activations)?;
+    if table.row_groups() != layers.len() {
+        let message = format!(
+            "{} layers of rows where {} belong",
+            table.row_groups(),
+            layers.len()
+        );
+        return Err(damaged(path, message));
+    }
+    let mut rows = Rows::default();
+    for row_group in 0..layers.len() {
+        rows.append(read(path, row_group, &measures)?);
+    }
+    check(layers, &rows, &measures).map_err(|message| damaged(path, message))?;
+    let mut expected = vec![(ROWS_SHA256, sha256(&rows.samples, &measures))];
+    if measures.lags.is_some() {
+        expected.push((LAGS_SHA256, sha256::<LagRow>(&rows.lags, &measures)));
+    }
+    if measures.activations {
+        let sum = sha256::<ActivationRow>(&rows.activations, &measures);
+        expected.push((ACTIVATIONS_SHA256, sum));
+    }
+    for (key, sum) in expected {
+        if footer.get(key) != Some(&sum) {
+            return Err(damaged(path, "the rows do not match their checksum"));
+        }
     }
     Ok(())
 }
 
-/// Checks that `groups` are the `layers`, one after the other, for the same samples.
-fn check<'a>(
-    layers: &Range<i32>,
-    groups: impl Iterator<Item = &'a [SampleRow]>,
-) -> Result<Vec<&'a [SampleRow]>, String> {
-    let groups: Vec<&[SampleRow]> = groups.collect();
+/// Checks that sorted `rows` are the `layers`, one after the other, for the same samples.
+fn check(layers: &Range<i32>, rows: &Rows, measures: &Measures) -> Result<(), String> {
+    let groups: Vec<&[SampleRow]> = rows.samples.chunk_by(|a, b| a.layer == b.layer).collect();
     if groups.len() != layers.len() {
         return Err(format!(
             "{} layers of rows where {} belong",
@@ -87,30 +200,20 @@ fn check<'a>(
         }
         check_samples(layer, samples.get_or_insert_with(|| found.clone()), &found)?;
     }
-    Ok(groups)
-}
-
-/// SHA-256 of the rows' values in column order, little-endian, as lower-case hexadecimal.
-fn sha256(rows: &[SampleRow]) -> String {
-    let mut hasher = Sha256::new();
-    for row in rows {
-        let sums = &row.sums;
-        hasher.update(row.sample.to_le_bytes());
-        hasher.update(row.layer.to_le_bytes());
-        hasher.update(row.head.to_le_bytes());
-        hasher.update(sums.tokens.to_le_bytes());
-        for sum in [
-            sums.max_share_sum,
-            sums.first_share_sum,
-            sums.max_weight_sum,
-            sums.total_weight_sum,
-            sums.entropy_sum,
-        ] {
-            hasher.update(sum.to_le_bytes());
+    let samples = samples.unwrap_or_default();
+    if measures.activations {
+        let groups = rows.activations.chunk_by(|a, b| a.layer == b.layer);
+        if groups.clone().count() != layers.len() {
+            return Err("layers without activations".into());
         }
-        hasher.update(sums.non_finite_rows.to_le_bytes());
+        for (layer, rows) in layers.clone().zip(groups) {
+            check_activations(layer, &samples, rows)?;
+        }
     }
-    crate::hex(&hasher.finalize())
+    match rows.lags.iter().find(|row| !layers.contains(&row.layer)) {
+        Some(stray) => Err(format!("lags of layer {} do not belong here", stray.layer)),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -138,11 +241,11 @@ mod tests {
                 sums,
             });
         }
-        write(&path, &(0..2), &rows).unwrap();
+        write(&path, &(0..2), rows.into(), &Measures::default()).unwrap();
         let whole = fs::read(&path).unwrap();
         let read = |path: &Path| -> Result<Vec<SampleRow>> {
-            let table = TableFile::open(path, &table::SAMPLES)?;
-            Ok([table.sample_rows(0)?, table.sample_rows(1)?].concat())
+            let table = TableFile::open(path)?;
+            Ok([table.rows(0)?, table.rows(1)?].concat())
         };
         let expected = read(&path).unwrap();
 

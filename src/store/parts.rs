@@ -9,16 +9,16 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::assemble::assemble;
+use super::assemble::{Target, assemble};
 use super::atomic::{create_directory, remove_leftovers, write_json};
 use super::differences::fingerprints_differ;
 use super::directory::{PARTS, PLAN_JSON, RUN_JSON, file_names, listing, refused, run_files};
 use super::lock::{LOCK, in_use, lock};
 use super::manifest::{RunManifest, rfc3339};
-use super::reader::TableFile;
-use super::table::{self, damaged};
-use super::{Fingerprint, HeadRow, Provenance, SampleRow, part_file};
+use super::table::damaged;
+use super::{Fingerprint, HeadRow, Provenance, Rows, part_file};
 use crate::corpus::Shard;
+use crate::metrics::Measures;
 use crate::{Error, Result};
 
 /// `parts/plan.json`: whose parts these are.
@@ -40,6 +40,7 @@ pub struct Parts {
     plan: Plan,
     /// Where the rows of a (layer, batch) are: the file and the row group in it.
     done: BTreeMap<(i32, usize), (PathBuf, usize)>,
+    measures: Measures,
     lock: File,
 }
 
@@ -110,6 +111,7 @@ impl Parts {
             dir,
             plan,
             done: BTreeMap::new(),
+            measures: Measures::default(),
             lock,
         })
     }
@@ -139,10 +141,16 @@ impl Parts {
             dir,
             plan,
             done: BTreeMap::new(),
+            measures: Measures::default(),
             lock,
         };
         parts.adopt()?;
         Ok(Resumed::Unfinished(parts))
+    }
+
+    /// The parts of a run that measures all this, which the fingerprint has to say, too.
+    pub fn measuring(self, measures: Measures) -> Self {
+        Self { measures, ..self }
     }
 
     /// The fingerprint of the unfinished run in `out`, if there is one: so that a run that resumes can adopt
@@ -169,9 +177,14 @@ impl Parts {
         i32::try_from(layer).is_ok_and(|layer| self.done.contains_key(&(layer, batch)))
     }
 
-    /// Puts the rows of a batch on disk: all heads of all its samples, in each of the `layers`, in any order.
-    /// When this returns they survive a crash.
-    pub fn write(&mut self, batch: usize, layers: Range<usize>, rows: &[SampleRow]) -> Result<()> {
+    /// Puts the rows of a batch on disk: all heads of all its samples, in each of the `layers`, in any order, with
+    /// their lags and activations if those are measured. When this returns they survive a crash.
+    pub fn write(
+        &mut self,
+        batch: usize,
+        layers: Range<usize>,
+        rows: impl Into<Rows>,
+    ) -> Result<()> {
         let narrow = |layer: usize| {
             i32::try_from(layer)
                 .map_err(|_| damaged(&self.dir, format!("layer {layer} exceeds int32")))
@@ -185,12 +198,13 @@ impl Parts {
             let message = format!("batch {batch}, layer {layer} has been written before");
             return Err(damaged(&path, message));
         }
-        part_file::write(&path, &layers, rows)?;
+        part_file::write(&path, &layers, rows.into(), &self.measures)?;
         self.register(batch, &layers, &path);
         Ok(())
     }
 
-    /// Merges the parts into `samples.parquet` and `heads.parquet` (or this shard's) and returns the heads.
+    /// Merges the parts into `samples.parquet` and `heads.parquet` (or this shard's), and `lags.parquet` and
+    /// `activations.parquet` if those are measured, and returns the heads.
     ///
     /// Every one of `n_layers` layers must have all heads of exactly the given `samples`. Memory is the rows of
     /// one layer. The parts stay; remove them once `run.json` is written.
@@ -215,7 +229,13 @@ impl Parts {
             return Err(damaged(&self.dir, message));
         }
         let layers = (0..n_layers).map(|layer| self.layer_rows(layer));
-        assemble(&self.out, shard, provenance, &self.dir, &samples, layers)
+        let target = Target {
+            dir: &self.out,
+            shard,
+            measures: &self.measures,
+            provenance,
+        };
+        assemble(&target, &self.dir, &samples, layers)
     }
 
     /// Removes the parts; to be called when `run.json` is in place. What else lies beside them stays.
@@ -223,18 +243,17 @@ impl Parts {
         remove_files(&self.out, self.lock)
     }
 
-    fn layer_rows(&self, layer: usize) -> Result<Vec<SampleRow>> {
+    fn layer_rows(&self, layer: usize) -> Result<Rows> {
+        let mut rows = Rows::default();
         let Ok(layer) = i32::try_from(layer) else {
-            return Ok(Vec::new());
+            return Ok(rows);
         };
-        let mut rows = Vec::new();
         for (path, row_group) in self
             .done
             .range((layer, 0)..=(layer, usize::MAX))
             .map(|(_, at)| at)
         {
-            let part = TableFile::open(path, &table::SAMPLES)
-                .and_then(|table| table.sample_rows(*row_group))
+            let part = part_file::read(path, *row_group, &self.measures)
                 .map_err(|error| match error {
                     Error::Parquet { path, message } => Error::Parquet {
                         path,
@@ -242,7 +261,7 @@ impl Parts {
                     },
                     other => other,
                 })?;
-            rows.extend(part);
+            rows.append(part);
         }
         Ok(rows)
     }
@@ -263,6 +282,9 @@ impl Parts {
                 Err(damage @ Error::Parquet { .. }) => {
                     tracing::warn!("{damage}; this part will be computed again");
                     fs::remove_file(&path).map_err(Error::io(&path))?;
+                    for beside in part_file::beside(&path) {
+                        remove_if_there(&beside)?;
+                    }
                 }
                 Err(error) => return Err(error),
             }
@@ -308,19 +330,23 @@ fn remove_files(out: &Path, lock: File) -> Result<()> {
     // First the plan: without it there is no unfinished run, whatever else a crash leaves here.
     let mut ours = vec![PLAN_JSON.to_owned()];
     ours.extend(part_names(out)?.into_iter().map(|(name, ..)| name));
+    let beside = file_names(&dir)?.into_iter();
+    ours.extend(beside.filter(|name| part_file::is_beside(name)));
     ours.push(LOCK.to_owned());
     drop(lock);
     for path in ours.iter().map(|name| dir.join(name)) {
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(Error::io(&path)(error));
-            }
-            _ => {}
-        }
+        remove_if_there(&path)?;
     }
     remove_leftovers(&dir)?;
     match fs::remove_dir(&dir) {
         Err(error) if error.kind() != ErrorKind::DirectoryNotEmpty => Err(Error::io(&dir)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn remove_if_there(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path)(error)),
         _ => Ok(()),
     }
 }

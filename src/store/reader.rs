@@ -2,45 +2,38 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::marker::PhantomData;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{ArrowPrimitiveType, Float64Type, Int32Type, Int64Type};
-use arrow_array::{Array, RecordBatch};
-use arrow_schema::Schema;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
 use parquet::file::metadata::ParquetMetaData;
 
-use super::table::{self, damaged, parquet_error};
-use super::{HeadRow, Provenance, SampleRow, directory};
-use crate::metrics::HeadSums;
+use super::columns::{TableRow, wanted_columns};
+use super::table::{damaged, parquet_error};
+use super::{ActivationRow, HeadRow, LagRow, Provenance, SampleRow, directory};
 use crate::{Error, Result};
 
 /// Rows decoded at once.
 const BATCH_ROWS: usize = 16 * 1024;
 
-/// An open parquet file whose columns have been checked against a schema. Columns that the schema does not
-/// have are ignored: later versions may add some.
-pub(super) struct TableFile {
+/// An open parquet file whose columns have been checked against those of its kind of rows. Columns that such rows
+/// do not have are ignored: later versions may add some.
+pub(super) struct TableFile<R> {
     file: File,
     metadata: ArrowReaderMetadata,
     projection: ProjectionMask,
     path: PathBuf,
+    rows: PhantomData<R>,
 }
 
-impl TableFile {
-    pub(super) fn open(path: &Path, schema: &Schema) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io(path))?;
-        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let metadata = without_panic(path, || {
-            ArrowReaderMetadata::load(&file, options).map_err(|error| parquet_error(path, error))
-        })?;
-        let length = file.metadata().map_err(Error::io(path))?.len();
-        check_footer(metadata.metadata(), length).map_err(|message| damaged(path, message))?;
+impl<R: TableRow> TableFile<R> {
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let (file, metadata) = open(path)?;
+        let schema = wanted_columns::<R>(metadata.schema());
         let mut wanted = Vec::new();
         for field in schema.fields() {
             let (column, found) =
@@ -78,6 +71,7 @@ impl TableFile {
             metadata,
             projection,
             path: path.to_path_buf(),
+            rows: PhantomData,
         })
     }
 
@@ -91,21 +85,11 @@ impl TableFile {
 
     /// The key-value pairs of the footer.
     pub(super) fn provenance(&self) -> Provenance {
-        let pairs = self.metadata.metadata().file_metadata();
-        pairs
-            .key_value_metadata()
-            .into_iter()
-            .flatten()
-            .filter_map(|pair| Some((pair.key.clone(), pair.value.clone()?)))
-            .collect()
+        provenance(&self.metadata)
     }
 
-    /// All rows of one row group, turned into whatever `decode` makes of a batch.
-    fn read<T>(
-        &self,
-        row_group: usize,
-        decode: impl Fn(&Path, &RecordBatch, &mut Vec<T>) -> Result<()>,
-    ) -> Result<Vec<T>> {
+    /// All rows of one row group.
+    pub(super) fn rows(&self, row_group: usize) -> Result<Vec<R>> {
         let path = &self.path;
         let file = self.file.try_clone().map_err(Error::io(path))?;
         without_panic(path, || {
@@ -119,42 +103,9 @@ impl TableFile {
             let mut rows = Vec::new();
             for batch in batches {
                 let batch = batch.map_err(|error| parquet_error(path, error.into()))?;
-                decode(path, &batch, &mut rows)?;
+                R::decode(path, &batch, &mut rows)?;
             }
             Ok(rows)
-        })
-    }
-
-    /// The rows of one row group of a samples table.
-    pub(super) fn sample_rows(&self, row_group: usize) -> Result<Vec<SampleRow>> {
-        self.read(row_group, |path, batch, rows| {
-            let sample = values::<Int64Type>(path, batch, "sample")?;
-            let layer = values::<Int32Type>(path, batch, "layer")?;
-            let head = values::<Int32Type>(path, batch, "head")?;
-            let sums = sums(path, batch)?;
-            rows.extend(sums.enumerate().map(|(row, sums)| SampleRow {
-                sample: sample[row],
-                layer: layer[row],
-                head: head[row],
-                sums,
-            }));
-            Ok(())
-        })
-    }
-
-    fn head_rows(&self, row_group: usize) -> Result<Vec<HeadRow>> {
-        self.read(row_group, |path, batch, rows| {
-            let layer = values::<Int32Type>(path, batch, "layer")?;
-            let head = values::<Int32Type>(path, batch, "head")?;
-            let samples = values::<Int64Type>(path, batch, "samples")?;
-            let sums = sums(path, batch)?;
-            rows.extend(sums.enumerate().map(|(row, sums)| HeadRow {
-                layer: layer[row],
-                head: head[row],
-                samples: samples[row],
-                sums,
-            }));
-            Ok(())
         })
     }
 }
@@ -170,13 +121,39 @@ pub(crate) enum TableKind {
 
 /// Which table the file `path` is, by its columns, and the facts in its footer.
 pub(super) fn describe(path: &Path) -> Result<(TableKind, Provenance)> {
-    let table = TableFile::open(path, &Schema::empty())?;
-    let (kind, schema) = match table.metadata.schema().column_with_name("sample") {
-        Some(_) => (TableKind::Samples, &table::SAMPLES),
-        None => (TableKind::Heads, &table::HEADS),
+    let (_, metadata) = open(path)?;
+    let kind = match metadata.schema().column_with_name("sample") {
+        Some(_) => {
+            TableFile::<SampleRow>::open(path)?;
+            TableKind::Samples
+        }
+        None => {
+            TableFile::<HeadRow>::open(path)?;
+            TableKind::Heads
+        }
     };
-    TableFile::open(path, schema)?;
-    Ok((kind, table.provenance()))
+    Ok((kind, provenance(&metadata)))
+}
+
+fn open(path: &Path) -> Result<(File, ArrowReaderMetadata)> {
+    let file = File::open(path).map_err(Error::io(path))?;
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let metadata = without_panic(path, || {
+        ArrowReaderMetadata::load(&file, options).map_err(|error| parquet_error(path, error))
+    })?;
+    let length = file.metadata().map_err(Error::io(path))?.len();
+    check_footer(metadata.metadata(), length).map_err(|message| damaged(path, message))?;
+    Ok((file, metadata))
+}
+
+fn provenance(metadata: &ArrowReaderMetadata) -> Provenance {
+    let pairs = metadata.metadata().file_metadata();
+    pairs
+        .key_value_metadata()
+        .into_iter()
+        .flatten()
+        .filter_map(|pair| Some((pair.key.clone(), pair.value.clone()?)))
+        .collect()
 }
 
 /// Runs the parquet decoder, which panics over some damaged pages ("Decoder for dict should have been set")
@@ -214,48 +191,6 @@ fn check_footer(metadata: &ParquetMetaData, length: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// A column without nulls, as a slice.
-fn values<'a, T: ArrowPrimitiveType>(
-    path: &Path,
-    batch: &'a RecordBatch,
-    name: &str,
-) -> Result<&'a [T::Native]> {
-    let column = batch
-        .column_by_name(name)
-        .and_then(|column| column.as_primitive_opt::<T>())
-        .ok_or_else(|| damaged(path, format!("column `{name}` cannot be decoded")))?;
-    if column.null_count() > 0 {
-        let nulls = column.null_count();
-        return Err(damaged(
-            path,
-            format!("column `{name}`: {nulls} nulls; every row needs a value"),
-        ));
-    }
-    Ok(column.values())
-}
-
-fn sums<'a>(
-    path: &Path,
-    batch: &'a RecordBatch,
-) -> Result<impl Iterator<Item = HeadSums> + use<'a>> {
-    let tokens = values::<Int64Type>(path, batch, "tokens")?;
-    let max_share = values::<Float64Type>(path, batch, "max_share_sum")?;
-    let first_share = values::<Float64Type>(path, batch, "first_share_sum")?;
-    let max_weight = values::<Float64Type>(path, batch, "max_weight_sum")?;
-    let total_weight = values::<Float64Type>(path, batch, "total_weight_sum")?;
-    let entropy = values::<Float64Type>(path, batch, "entropy_sum")?;
-    let non_finite = values::<Int64Type>(path, batch, "non_finite_rows")?;
-    Ok((0..batch.num_rows()).map(move |row| HeadSums {
-        tokens: tokens[row],
-        max_share_sum: max_share[row],
-        first_share_sum: first_share[row],
-        max_weight_sum: max_weight[row],
-        total_weight_sum: total_weight[row],
-        entropy_sum: entropy[row],
-        non_finite_rows: non_finite[row],
-    }))
-}
-
 /// The rows of a scan, a row group at a time: an iterator of `Result<Vec<SampleRow>>`.
 ///
 /// In files that attnscope wrote, a row group is one layer, sorted by (sample, head), and layers ascend;
@@ -263,7 +198,7 @@ fn sums<'a>(
 pub struct SampleReader {
     /// Files not opened yet, last first.
     files: Vec<PathBuf>,
-    current: TableFile,
+    current: TableFile<SampleRow>,
     next_row_group: usize,
 }
 
@@ -278,7 +213,7 @@ impl SampleReader {
             .ok_or_else(|| damaged(path, "there is no samples.parquet here"))?;
         Ok(Self {
             files,
-            current: TableFile::open(&first, &table::SAMPLES)?,
+            current: TableFile::open(&first)?,
             next_row_group: 0,
         })
     }
@@ -293,11 +228,11 @@ impl SampleReader {
             let Some(file) = self.files.pop() else {
                 return Ok(None);
             };
-            self.current = TableFile::open(&file, &table::SAMPLES)?;
+            self.current = TableFile::open(&file)?;
             self.next_row_group = 0;
         }
         self.next_row_group += 1;
-        self.current.sample_rows(self.next_row_group - 1).map(Some)
+        self.current.rows(self.next_row_group - 1).map(Some)
     }
 }
 
@@ -321,10 +256,10 @@ impl Iterator for SampleReader {
 pub fn read_heads(path: &Path) -> Result<Vec<HeadRow>> {
     let mut heads: BTreeMap<(i32, i32), HeadRow> = BTreeMap::new();
     for file in directory::heads_files(path)? {
-        let table = TableFile::open(&file, &table::HEADS)?;
+        let table = TableFile::<HeadRow>::open(&file)?;
         let mut seen = BTreeMap::new();
         for row_group in 0..table.row_groups() {
-            for row in table.head_rows(row_group)? {
+            for row in table.rows(row_group)? {
                 if seen.insert((row.layer, row.head), ()).is_some() {
                     return Err(damaged(
                         &file,
@@ -342,4 +277,40 @@ pub fn read_heads(path: &Path) -> Result<Vec<HeadRow>> {
         }
     }
     Ok(heads.into_values().collect())
+}
+
+/// Attention by distance of a scan that has measured it, sorted by (layer, head, lag): from its output directory, or
+/// from one file by name.
+///
+/// Where the directory holds shards, all of them must be there and their sums are added.
+pub fn read_lags(path: &Path) -> Result<Vec<LagRow>> {
+    let mut lags: BTreeMap<(i32, i32, i32), LagRow> = BTreeMap::new();
+    for row in all_rows::<LagRow>(directory::lags_files(path)?)? {
+        lags.entry((row.layer, row.head, row.lag))
+            .and_modify(|sum| {
+                sum.rows += row.rows;
+                sum.share_sum += row.share_sum;
+            })
+            .or_insert(row);
+    }
+    Ok(lags.into_values().collect())
+}
+
+/// The activations of a scan that has measured them, sorted by (layer, sample): from its output directory, all shards
+/// of it, or from one file by name.
+pub fn read_activations(path: &Path) -> Result<Vec<ActivationRow>> {
+    let mut rows = all_rows::<ActivationRow>(directory::activations_files(path)?)?;
+    rows.sort_by_key(|row| (row.layer, row.sample));
+    Ok(rows)
+}
+
+fn all_rows<R: TableRow>(files: Vec<PathBuf>) -> Result<Vec<R>> {
+    let mut rows = Vec::new();
+    for file in files {
+        let table = TableFile::<R>::open(&file)?;
+        for row_group in 0..table.row_groups() {
+            rows.extend(table.rows(row_group)?);
+        }
+    }
+    Ok(rows)
 }

@@ -12,6 +12,7 @@ mod demo;
 mod disk;
 mod hub;
 mod listing;
+mod measures;
 mod memory;
 mod merge;
 mod network;

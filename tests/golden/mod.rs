@@ -7,7 +7,7 @@ use attnscope::{
     layers::PackedSequences,
     metrics::HeadSums,
     models::{self, LayerPart},
-    observe::{AttentionObserver, LayerAttention},
+    observe::{AttentionMaps, AttentionObserver, LayerAttention},
 };
 use candle_core::{DType, Device, IndexOp, Tensor};
 
@@ -18,19 +18,35 @@ use crate::support;
 struct Recorder {
     maps: bool,
     rows: Vec<attnscope::metrics::RowStatistics>,
+    /// For each layer and each sequence with tokens, its (heads, q_len, kv_len) map.
     weights: Vec<Vec<Tensor>>,
+    /// The sequence that was last seen.
+    sequence: Option<usize>,
 }
 
 impl AttentionObserver for Recorder {
-    fn wants_attn_weights(&self, _: usize) -> bool {
+    fn wants_attn_weights(&self, _: usize, _: usize) -> bool {
         self.maps
     }
 
     fn observe(&mut self, attention: &LayerAttention<'_>) -> candle_core::Result<()> {
         self.rows.push(attention.rows.clone());
-        if let Some(maps) = attention.attn_weights {
-            self.weights.push(maps.to_vec());
-        }
+        self.weights.push(Vec::new());
+        self.sequence = None;
+        Ok(())
+    }
+
+    fn observe_maps(&mut self, maps: &AttentionMaps<'_>) -> candle_core::Result<()> {
+        let layer = self.weights.last_mut().unwrap();
+        let known = match self.sequence == Some(maps.sequence) {
+            true => layer.pop(),
+            false => None,
+        };
+        self.sequence = Some(maps.sequence);
+        layer.push(match known {
+            Some(known) => Tensor::cat(&[&known, maps.attn_weights], 0)?,
+            None => maps.attn_weights.clone(),
+        });
         Ok(())
     }
 }
@@ -128,7 +144,7 @@ fn check_case(case: &Path, device: &Device, name: &str) {
         let ids: Vec<u32> = input_ids.iter().flatten().map(|&id| id as u32).collect();
         let sequences = PackedSequences::from_lengths(&lengths(&input_ids));
 
-        // Twice: the map asked for (tensor form), and not (fused form on the CPU).
+        // Twice: with the maps asked for, and without.
         for maps in [true, false] {
             let mut recorder = Recorder {
                 maps,

@@ -87,11 +87,12 @@ impl<'a> Made<'a> {
                             total_weight_sum: rows_ * 2.0,
                             entropy_sum: sum(3.0),
                             non_finite_rows,
+                            ..HeadSums::default()
                         },
                     });
                 }
             }
-            parts.write(0, layer..layer + 1, &rows).unwrap();
+            parts.write(0, layer..layer + 1, rows).unwrap();
         }
         let indices: Vec<i64> = (0..samples as i64).map(|sample| 3 * sample).collect();
         parts

@@ -14,11 +14,21 @@ pub struct Model {
 }
 
 /// One query's attention in one head.
-struct Row {
+pub struct Row {
     max: f64,
-    total: f64,
+    pub total: f64,
     first: f64,
-    entropy: f64,
+    pub entropy: f64,
+    /// On the keys that the query sees.
+    pub weights: Vec<f64>,
+}
+
+/// What one layer does with one text.
+pub struct Layer {
+    /// Of every head, a row per query.
+    pub heads: Vec<Vec<Row>>,
+    /// Its output: hidden states, a vector per token.
+    pub hidden_states: Vec<Vec<f64>>,
 }
 
 impl Model {
@@ -53,8 +63,8 @@ impl Model {
         let pad = self.size("pad_token_id") as u32;
         let mut rows = Vec::new();
         for (sample, ids) in samples {
-            for (layer, heads) in self.forward(ids).iter().enumerate() {
-                for (head, queries) in heads.iter().enumerate() {
+            for (layer, found) in self.forward(ids).iter().enumerate() {
+                for (head, queries) in found.heads.iter().enumerate() {
                     let mut sums = HeadSums::default();
                     for (row, _) in queries.iter().zip(ids).filter(|(_, id)| **id != pad) {
                         sums.tokens += 1;
@@ -81,8 +91,8 @@ impl Model {
         self.config[key].as_u64().unwrap() as usize
     }
 
-    /// Every row of every head of every layer.
-    fn forward(&self, ids: &[u32]) -> Vec<Vec<Vec<Row>>> {
+    /// Every row of every head of every layer, and what leaves it.
+    pub fn forward(&self, ids: &[u32]) -> Vec<Layer> {
         let (d, heads, h) = (
             self.size("hidden_size"),
             self.size("num_attention_heads"),
@@ -139,8 +149,6 @@ impl Model {
                 }
                 rows.push(queries);
             }
-            layers.push(rows);
-
             let o = linear(&output, weight("self_attn.o_proj"));
             add(&mut x, &self.norm(&o, weight("post_attention_layernorm")));
             let y = self.norm(&x, weight("pre_feedforward_layernorm"));
@@ -152,6 +160,10 @@ impl Model {
             }
             let f = linear(&gate, weight("mlp.down_proj"));
             add(&mut x, &self.norm(&f, weight("post_feedforward_layernorm")));
+            layers.push(Layer {
+                heads: rows,
+                hidden_states: x.clone(),
+            });
         }
         layers
     }
@@ -200,6 +212,7 @@ fn row(weights: &[f64]) -> Row {
         total,
         first: weights[0],
         entropy: weights.iter().map(entropy).sum(),
+        weights: weights.to_vec(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use attnscope::{
     random::PythonRandom,
-    store::{SampleReader, read_heads},
+    store::{SampleReader, read_activations, read_heads, read_lags},
 };
 use nix::{
     sys::signal::{self, Signal},
@@ -37,6 +37,7 @@ fn scan(fixture: &Fixture, out: &Path, memory: &str) -> Command {
     command
         .args(["scan", "--n-samples", "all", "--batch-size", "1"])
         .args(["--device", "cpu", "--memory", memory, "--resume"])
+        .args(["--metrics", "all"])
         .arg("--model")
         .arg(&fixture.model)
         .arg("--dataset")
@@ -50,7 +51,7 @@ fn scan(fixture: &Fixture, out: &Path, memory: &str) -> Command {
 }
 
 /// The tables of an undisturbed run, and how long it took.
-fn undisturbed(fixture: &Fixture) -> ([Vec<u8>; 2], Duration) {
+fn undisturbed(fixture: &Fixture) -> (Vec<(String, Vec<u8>)>, Duration) {
     let out = fixture.out("undisturbed");
     let start = Instant::now();
     assert!(scan(fixture, &out, "resident").status().unwrap().success());
@@ -72,6 +73,11 @@ fn assert_nothing_half_written(out: &Path) {
                 );
             }
             "heads.parquet" => assert_eq!(read_heads(&out.join(name)).unwrap().len(), LAYERS * 4),
+            "lags.parquet" => assert!(!read_lags(&out.join(name)).unwrap().is_empty()),
+            "activations.parquet" => assert_eq!(
+                read_activations(&out.join(name)).unwrap().len(),
+                SAMPLES * LAYERS
+            ),
             "run.json" | "parts" => {}
             hidden => assert!(hidden.starts_with(".attnscope-"), "{hidden}"),
         }

@@ -40,6 +40,7 @@ fn plan(model: &Path, dtype: DType, samples: u64) -> Plan {
         tokens,
         longest: 256,
         batch_tokens: Some(tokens),
+        beside: 0,
         available: None,
     };
     Plan::new(&*models::open(model).unwrap(), demand, Memory::Auto).unwrap()

@@ -9,6 +9,7 @@ mod golden;
 #[cfg(unix)]
 mod kill;
 mod long;
+mod measures;
 #[cfg(unix)]
 mod memory;
 mod non_finite;
@@ -34,7 +35,7 @@ use attnscope::{
         plan::{Memory, Plan},
         sources::{self, ModelFiles},
     },
-    store::{SampleReader, SampleRow},
+    store::{RunManifest, SampleReader, SampleRow},
 };
 use candle_core::{DType, Device};
 use serde_json::json;
@@ -117,6 +118,7 @@ fn request(model: &Path, texts: &Path, out: &Path) -> Request {
         out: out.to_path_buf(),
         resume: false,
         shard: None,
+        measures: Default::default(),
     }
 }
 
@@ -227,9 +229,13 @@ fn rows(out: &Path) -> Vec<SampleRow> {
         .collect()
 }
 
-/// The bytes of the two tables.
-fn tables(out: &Path) -> [Vec<u8>; 2] {
-    ["samples.parquet", "heads.parquet"].map(|name| fs::read(out.join(name)).unwrap())
+/// Names and bytes of all tables.
+fn tables(out: &Path) -> Vec<(String, Vec<u8>)> {
+    let names = names(out).into_iter();
+    names
+        .filter(|name| name.ends_with(".parquet"))
+        .map(|name| (name.clone(), fs::read(out.join(name)).unwrap()))
+        .collect()
 }
 
 /// Names in a directory, hidden ones included, sorted.
@@ -245,7 +251,12 @@ fn names(dir: &Path) -> Vec<String> {
 /// What a finished run leaves, and nothing else.
 #[track_caller]
 fn assert_finished(out: &Path) {
-    assert_eq!(names(out), ["heads.parquet", "run.json", "samples.parquet"]);
+    let metrics = RunManifest::read(out).unwrap().metrics;
+    let mut expected = vec!["heads.parquet", "run.json", "samples.parquet"];
+    expected.extend(metrics.lags.map(|_| "lags.parquet"));
+    expected.extend(metrics.activations.then_some("activations.parquet"));
+    expected.sort_unstable();
+    assert_eq!(names(out), expected);
 }
 
 const COLUMNS: [&str; 5] = [

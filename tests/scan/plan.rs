@@ -20,6 +20,7 @@ fn demand(available: Option<u64>) -> Demand {
         tokens: 1000,
         longest: 256,
         batch_tokens: None,
+        beside: 0,
         available,
     }
 }

@@ -133,10 +133,10 @@ fn a_write_that_fails_halfway_leaves_nothing() {
 fn child_writes_too_much() {
     let Some(dir) = child_dir() else { return };
     let mut parts = Parts::create(&dir, &fingerprint()).unwrap();
-    parts.write(0, 0..1, &rows(&[1, 2], 0..1)).unwrap();
+    parts.write(0, 0..1, rows(&[1, 2], 0..1)).unwrap();
     let many: Vec<i64> = (10..20_000).collect();
     let error = assert_says(
-        parts.write(1, 0..1, &rows(&many, 0..1)),
+        parts.write(1, 0..1, rows(&many, 0..1)),
         &["batch-00001-layers-000-000.parquet"],
     );
     assert!(matches!(error, Error::Io { .. }), "{error:?}");
@@ -188,7 +188,7 @@ fn scan(parts: &mut Parts) {
         for (batch, chunk) in some_samples(60, 9).chunks(5).enumerate() {
             if !parts.is_done(batch, layer) {
                 let rows = rows(chunk, layer..layer + 1);
-                parts.write(batch, layer..layer + 1, &rows).unwrap();
+                parts.write(batch, layer..layer + 1, rows).unwrap();
             }
         }
     }

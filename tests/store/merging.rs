@@ -274,7 +274,7 @@ fn a_damaged_input_leaves_no_output() {
     // A run of two layers under a manifest that says the same as the other's.
     let short = root.path().join("short");
     let mut parts = Parts::create(&short, &fingerprint()).unwrap();
-    parts.write(0, 0..2, &rows(&[77], 0..2)).unwrap();
+    parts.write(0, 0..2, rows(&[77], 0..2)).unwrap();
     parts.finish(2, &[77], None, &provenance()).unwrap();
     a_manifest().write(&short).unwrap();
     assert_says(

@@ -63,6 +63,7 @@ fn row(sample: i64, layer: i32, head: i32) -> SampleRow {
         total_weight_sum: sum(),
         entropy_sum: sum(),
         non_finite_rows: i64::from(sample % 5 == 0),
+        ..HeadSums::default()
     };
     SampleRow {
         sample,
@@ -111,6 +112,7 @@ fn heads_of(rows: &[SampleRow]) -> Vec<HeadRow> {
             head,
             samples,
             sums,
+            lag_fit: None,
         })
         .collect()
 }
@@ -148,7 +150,7 @@ fn run(out: &Path, samples: &[i64], shard: Option<Shard>) -> RunManifest {
     let mut parts = Parts::create(out, &fingerprint()).unwrap();
     for (batch, samples) in samples.chunks(3).enumerate() {
         let rows = rows(samples, 0..N_LAYERS);
-        parts.write(batch, 0..N_LAYERS, &rows).unwrap();
+        parts.write(batch, 0..N_LAYERS, rows).unwrap();
     }
     let mut run = a_manifest();
     run.samples = samples.len() as u64;
@@ -192,12 +194,14 @@ fn a_manifest() -> RunManifest {
             n_samples: 30,
             seed: Some(42),
             indices_sha256: Some("cafe".into()),
+            texts_sum: None,
             shard: None,
             skipped: 1,
         },
         max_seq_len: 256,
         special_tokens: "as the tokenizer says".into(),
         preprocessing: Some("newlines become <n>".into()),
+        metrics: Default::default(),
         dtype: "f32".into(),
         device: "cpu".into(),
         executor: "resident".into(),

@@ -13,9 +13,9 @@ use super::*;
 fn interrupted() -> TempDir {
     let out = tempdir().unwrap();
     let mut parts = Parts::create(out.path(), &fingerprint()).unwrap();
-    parts.write(0, 0..2, &rows(&[10, 20], 0..2)).unwrap();
-    parts.write(0, 2..3, &rows(&[10, 20], 2..3)).unwrap();
-    parts.write(1, 0..2, &rows(&[30, 40], 0..2)).unwrap();
+    parts.write(0, 0..2, rows(&[10, 20], 0..2)).unwrap();
+    parts.write(0, 2..3, rows(&[10, 20], 2..3)).unwrap();
+    parts.write(1, 0..2, rows(&[30, 40], 0..2)).unwrap();
     out
 }
 
@@ -61,7 +61,7 @@ fn a_resumed_run_knows_what_is_done_and_finishes_the_rest() {
 
     let mut parts = resume(out.path());
     assert_eq!((parts.resumed(), parts.started_at()), (2, &*started_at));
-    parts.write(1, 2..3, &rows(&[30, 40], 2..3)).unwrap();
+    parts.write(1, 2..3, rows(&[30, 40], 2..3)).unwrap();
     let heads = parts.finish(3, &samples, None, &provenance()).unwrap();
     assert_eq!(heads, heads_of(&rows(&samples, 0..3)));
     assert_eq!(read_all(out.path()), in_order(rows(&samples, 0..3)));
@@ -270,7 +270,7 @@ fn truncated_parts_are_done_again() {
             "cut to {length} bytes"
         );
         assert!(parts.is_done(0, 2) && parts.is_done(1, 1));
-        parts.write(0, 0..2, &rows(&[10, 20], 0..2)).unwrap();
+        parts.write(0, 0..2, rows(&[10, 20], 0..2)).unwrap();
         assert!(fs::read(&path).unwrap() == whole);
     }
 }
@@ -308,7 +308,7 @@ fn parts_with_the_wrong_rows_are_done_again() {
 fn a_part_that_is_damaged_while_the_run_goes_on_is_named() {
     let out = interrupted();
     let mut parts = resume(out.path());
-    parts.write(1, 2..3, &rows(&[30, 40], 2..3)).unwrap();
+    parts.write(1, 2..3, rows(&[30, 40], 2..3)).unwrap();
     let path = part(out.path(), "batch-00001-layers-000-001.parquet");
     fs::write(&path, "PAR1 and nothing else PAR1").unwrap();
     assert_says(
@@ -345,15 +345,15 @@ fn rows_that_make_no_complete_part_are_not_written() {
         (&Vec::new(), "0 layers of rows where 2 belong"),
     ] {
         assert_says(
-            parts.write(5, 0..2, rows),
+            parts.write(5, 0..2, rows.to_vec()),
             &["batch-00005-layers-000-001.parquet", complaint],
         );
         assert!(!parts.is_done(5, 0));
     }
-    assert_says(parts.write(5, 1..1, &good), &["at least one layer"]);
-    parts.write(5, 0..2, &good).unwrap();
+    assert_says(parts.write(5, 1..1, good.clone()), &["at least one layer"]);
+    parts.write(5, 0..2, good.clone()).unwrap();
     assert_says(
-        parts.write(5, 1..3, &rows(&[1, 2], 1..3)),
+        parts.write(5, 1..3, rows(&[1, 2], 1..3)),
         &["batch 5, layer 1 has been written before"],
     );
     assert_eq!(names(&out.path().join("parts")).len(), 3);
@@ -363,7 +363,7 @@ fn rows_that_make_no_complete_part_are_not_written() {
 fn finish_notices_samples_that_are_missing_foreign_or_twice() {
     let out = tempdir().unwrap();
     let mut parts = Parts::create(out.path(), &fingerprint()).unwrap();
-    parts.write(0, 0..2, &rows(&[1, 2], 0..2)).unwrap();
+    parts.write(0, 0..2, rows(&[1, 2], 0..2)).unwrap();
     let finish = |parts: &Parts, n_layers, samples: &[i64]| {
         parts
             .finish(n_layers, samples, None, &provenance())
@@ -388,7 +388,7 @@ fn finish_notices_samples_that_are_missing_foreign_or_twice() {
         assert_says(finish(&parts, n_layers, &samples), &["parts", complaint]);
     }
     // The same sample in two batches.
-    parts.write(1, 0..2, &rows(&[2, 3], 0..2)).unwrap();
+    parts.write(1, 0..2, rows(&[2, 3], 0..2)).unwrap();
     assert_says(
         finish(&parts, 2, &[1, 2, 3]),
         &["layer 0, sample 2: head 0 occurs more than once"],

@@ -26,8 +26,8 @@ fn finished_tables_hold_exactly_what_was_written() {
     for (batch, chunk) in samples.chunks(4).enumerate().rev() {
         let mut together = rows(chunk, 0..2);
         Random(batch as u64).shuffle(&mut together);
-        parts.write(batch, 2..3, &rows(chunk, 2..3)).unwrap();
-        parts.write(batch, 0..2, &together).unwrap();
+        parts.write(batch, 2..3, rows(chunk, 2..3)).unwrap();
+        parts.write(batch, 0..2, together).unwrap();
     }
     let heads = parts
         .finish(N_LAYERS, &samples, None, &provenance())
@@ -119,7 +119,7 @@ fn a_head_without_a_finite_row_has_nan_means_in_the_file() {
         sums,
     };
     let mut parts = Parts::create(out.path(), &fingerprint()).unwrap();
-    parts.write(0, 0..1, &[broken, row(0, 0, 1)]).unwrap();
+    parts.write(0, 0..1, vec![broken, row(0, 0, 1)]).unwrap();
     parts.finish(1, &[0], None, &provenance()).unwrap();
 
     let file = File::open(out.path().join("heads.parquet")).unwrap();
@@ -155,7 +155,7 @@ fn equal_runs_write_equal_bytes_however_the_work_was_cut() {
     for layer in (0..N_LAYERS).rev() {
         for (batch, chunk) in samples.chunks(2).enumerate() {
             let rows = rows(chunk, layer..layer + 1);
-            parts.write(batch, layer..layer + 1, &rows).unwrap();
+            parts.write(batch, layer..layer + 1, rows).unwrap();
         }
     }
     let provenance = a_manifest().provenance();
@@ -171,7 +171,7 @@ fn a_large_layer_is_decoded_in_pieces_and_read_as_one() {
     let out = tempdir().unwrap();
     let samples: Vec<i64> = (0..30_000).collect();
     let mut parts = Parts::create(out.path(), &fingerprint()).unwrap();
-    parts.write(0, 0..1, &rows(&samples, 0..1)).unwrap();
+    parts.write(0, 0..1, rows(&samples, 0..1)).unwrap();
     parts.finish(1, &samples, None, &provenance()).unwrap();
     let mut reader = SampleReader::open(out.path()).unwrap();
     assert_eq!(reader.next().unwrap().unwrap(), rows(&samples, 0..1));

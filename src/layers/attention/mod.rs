@@ -4,10 +4,12 @@
 //! - `fused`: on the CPU, blocked over queries and keys, one pass per block, parallel over sequences,
 //!   heads and query blocks; the (query, key) map never exists;
 //! - `tensor`: candle operations on any device and with gradients, blocked over queries; it is also where
-//!   the full map comes from when an observer asks for it.
+//!   the full map comes from when it is asked for.
 
 mod fused;
 mod tensor;
+
+use std::ops::Range;
 
 use candle_core::{Result, Tensor, bail};
 
@@ -106,6 +108,47 @@ impl Attention {
             fused::forward(self, states, sequences, wanted)
         } else {
             tensor::forward(self, states, sequences, wanted)
+        }
+    }
+
+    /// The map of neighbouring `heads` for the sequence that `tokens` are: (heads, q_len, kv_len), float32, exactly 0
+    /// where a query does not see a key.
+    pub fn attn_weights(
+        &self,
+        states: States,
+        tokens: Range<usize>,
+        heads: Range<usize>,
+    ) -> Result<Tensor> {
+        let part = |states: &Tensor| {
+            states.narrow(0, tokens.start, tokens.len())?.narrow(
+                1,
+                heads.start * self.head_dim,
+                heads.len() * self.head_dim,
+            )
+        };
+        let (query, key) = (part(states.query)?, part(states.key)?);
+        let of_heads = Attention {
+            num_heads: heads.len(),
+            alibi_slopes: self
+                .alibi_slopes
+                .as_ref()
+                .map(|slopes| slopes.get(heads.clone()).unwrap_or_default().to_vec()),
+            ..self.clone()
+        };
+        let states = States {
+            query: &query,
+            key: &key,
+            value: None,
+        };
+        let wanted = Wanted {
+            attn_weights: true,
+            ..Wanted::default()
+        };
+        let sequence = PackedSequences::from_lengths(&[tokens.len()]);
+        let maps = of_heads.forward(states, &sequence, wanted)?.attn_weights;
+        match maps.and_then(|maps| maps.into_iter().next()) {
+            Some(map) => Ok(map),
+            None => bail!("a sequence without tokens has no map"),
         }
     }
 
