@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::{METRICS, Made, NASTY, QUICK, Table, numbers, page_data};
 use crate::cli::World;
+use crate::support::browser::Browser;
 
 #[test]
 fn the_page_says_what_the_tables_and_the_comparison_say() {
@@ -118,10 +119,8 @@ fn a_scan_alone_and_heads_alone_are_enough() {
     let mut arguments = vec!["report", "a", "--out", "one.html"];
     arguments.extend(QUICK);
     let said = world.run(&arguments).succeeds();
-    assert_eq!(
-        (said.stdout.as_str(), said.stderr.as_str()),
-        ("one.html\n", " INFO one.html written\n")
-    );
+    assert_eq!(said.stdout, "one.html\n");
+    assert!(said.stderr.ends_with(" INFO one.html written\n"), "{said}");
     let data = page_data(&world.path("one.html"));
     assert_eq!(data["comparison"]["comparisons"], serde_json::json!([]));
     let mean = &data["comparison"]["scans"][0]["metrics"]["sparsity_score"]["mean"];
@@ -138,6 +137,57 @@ fn a_scan_alone_and_heads_alone_are_enough() {
         numbers(&data["scans"][0]["heads"]["scores"]["sparsity_score"]),
         [score]
     );
+}
+
+#[test]
+fn a_metric_of_one_scan_is_shown_and_not_compared() {
+    let world = World::new();
+    let measured = ["--metrics", "top_k_share", "--out", "more"];
+    world.scan(&measured).succeeds();
+    world.scan(&["--out", "less"]).succeeds();
+    let mut arguments = vec!["report", "more", "less", "--out", "r.html"];
+    arguments.extend(QUICK);
+    world.run(&arguments).succeeds();
+    let data = page_data(&world.path("r.html"));
+    let last = data["metrics"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (&last["name"], &last["label"]),
+        (&"top_k_share".into(), &"top-k share".into())
+    );
+    let scores = &data["scans"][0]["heads"]["scores"];
+    let expected = Table::read(&world.path("more/heads.parquet")).column("top_k_share");
+    assert_eq!(numbers(&scores["top_k_share"]), expected);
+    let distribution = &data["scans"][0]["samples"]["metrics"]["top_k_share"];
+    assert_eq!(
+        numbers(&distribution["counts"]).len(),
+        expected.len() * BINS
+    );
+    assert!(
+        data["scans"][1]["heads"]["scores"]
+            .get("top_k_share")
+            .is_none()
+    );
+    assert!(
+        data["comparison"]["scans"][0]["metrics"]
+            .get("top_k_share")
+            .is_none()
+    );
+
+    let Some(browser) = Browser::start(1280, 800) else {
+        return;
+    };
+    browser.open(&world.path("r.html"));
+    browser.wait_for("histogram.chart.isDrawn()");
+    browser.evaluate("chooseMetric('top_k_share')");
+    browser.wait_for("histogram.chart.isDrawn()");
+    let said =
+        "document.getElementById('definition').innerText.includes('it is shown, but not compared')";
+    assert_eq!(browser.evaluate(said), true);
+    assert_eq!(
+        browser.evaluate("document.querySelectorAll('#histogram .barlayer .point').length"),
+        40
+    );
+    assert_eq!(browser.complaints(), [""; 0]);
 }
 
 #[test]

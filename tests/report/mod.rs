@@ -45,6 +45,11 @@ struct Made<'a> {
     max_seq_len: u64,
 }
 
+/// How long a text is.
+fn tokens(sample: usize) -> u64 {
+    10 + (sample % 50) as u64
+}
+
 impl<'a> Made<'a> {
     fn new(name: &'a str, shape: [usize; 3], seed: u64) -> Self {
         Self {
@@ -66,7 +71,7 @@ impl<'a> Made<'a> {
             for sample in 0..samples {
                 for head in 0..heads {
                     let name = (layer as i32, head as i32);
-                    let tokens = 10 + (sample % 50) as i64;
+                    let tokens = tokens(sample) as i64;
                     // All rows of every third sample of that head.
                     let broken = self.non_finite == Some(name) && sample % 3 == 0;
                     let non_finite_rows = if broken { tokens } else { 0 };
@@ -117,7 +122,8 @@ impl<'a> Made<'a> {
                 "n_samples": self.shape[2], "seed": 42, "indices_sha256": "0a1b", "shard": null, "skipped": 0,
             },
             "max_seq_len": self.max_seq_len, "special_tokens": "none", "preprocessing": null, "dtype": "f32",
-            "device": "cpu", "executor": "resident", "batch_plan": null, "samples": self.shape[2], "tokens": 1,
+            "device": "cpu", "executor": "resident", "batch_plan": null, "samples": self.shape[2],
+            "tokens": (0..self.shape[2]).map(tokens).sum::<u64>(),
             "non_finite_rows": 0, "started_at": "2026-03-09T11:20:05Z", "finished_at": "2026-03-09T11:20:06Z",
             "resumed": 0, "timings": {}, "tokens_per_second": null, "peak_memory_bytes": null, "fingerprint": null,
         }))
