@@ -3,6 +3,7 @@
 mod browser;
 mod cli;
 mod data;
+mod shown;
 
 use std::fs::{self, File};
 use std::io::Read;
