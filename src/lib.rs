@@ -29,6 +29,7 @@
 //! | [`scan`] | the plan and the two executors |
 //! | [`store`] | parquet tables, parts of unfinished runs, the run manifest |
 //! | [`compare`] | scans held against each other: distances, permutation tests, intervals over the texts |
+//! | [`report`] | scans as one page to look at |
 //! | [`page`] | self-contained interactive pages: scripts, charts and data in one HTML file |
 //! | [`figures`] | histograms, heat maps, scores by layer and scatter plots of scans, as SVG and PNG |
 //! | [`demo`] | the checkpoints and texts that ship in the binary |
@@ -183,6 +184,7 @@ pub mod models;
 pub mod observe;
 pub mod page;
 pub mod random;
+pub mod report;
 pub mod scan;
 pub mod store;
 

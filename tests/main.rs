@@ -9,6 +9,7 @@ mod figures;
 mod golden;
 mod hub;
 mod page;
+mod report;
 mod scan;
 mod store;
 mod support;

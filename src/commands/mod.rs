@@ -14,6 +14,7 @@ mod measures;
 mod merge;
 mod models;
 mod progress;
+mod report;
 mod scan;
 mod summary;
 mod terminal;
@@ -45,6 +46,7 @@ enum Command {
     Merge(merge::Args),
     Compare(compare::Args),
     Figures(figures::Args),
+    Report(report::Args),
     Convert(convert::Args),
     Download(download::Args),
     Models(models::Args),
@@ -70,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Merge(args) => merge::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Figures(args) => figures::run(args),
+        Command::Report(args) => report::run(args),
         Command::Convert(args) => convert::run(args, quiet),
         Command::Download(args) => download::run(args, quiet),
         Command::Models(args) => models::run(args),

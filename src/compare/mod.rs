@@ -46,7 +46,7 @@ pub use statistics::{Distance, Statistic, THRESHOLDS};
 pub use write::{refuse_occupied, write};
 
 pub(crate) use comparable::{Held, shape_in_words};
-pub(crate) use scans::Scan;
+pub(crate) use scans::{SampleSums, Scan};
 pub(crate) use statistics::quantile;
 
 use bootstrap::{Interval, Resampled};

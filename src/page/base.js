@@ -108,6 +108,7 @@ const page = (() => {
       paper_bgcolor: 'rgba(0,0,0,0)',
       plot_bgcolor: 'rgba(0,0,0,0)',
       font: { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: colour('text') },
+      modebar: { bgcolor: 'rgba(0,0,0,0)', color: colour('muted'), activecolor: colour('accent') },
       hoverlabel: {
         bgcolor: colour('card'), bordercolor: colour('line'), align: 'left',
         font: { color: colour('text'), size: 12.5, family: getComputedStyle(document.body).fontFamily },
@@ -137,10 +138,13 @@ const page = (() => {
       library.react(target, made.data, themed(made.layout), { ...config, ...made.config });
       if (drawn) return;
       drawn = true;
+      performance.mark(`chart ${target.id}`);
       for (const [event, handler] of Object.entries(handlers)) target.on(event, handler);
     };
     const self = {
       update: () => { stale = true; draw(); },
+      // For what need not be drawn anew: `change` gets the library, if the chart is there.
+      change: (change) => { if (drawn && !stale) change(library); },
       isDrawn: () => drawn && !stale,
       seen: (isIntersecting) => { visible = isIntersecting; draw(); },
     };

@@ -169,6 +169,9 @@ impl Page {
 /// [`Error::OutDir`] with the path.
 pub fn refuse_occupied(path: &Path) -> Result<()> {
     let message = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            "a directory above it is a file; choose another --out"
+        }
         Err(_) => return Ok(()),
         Ok(found) if found.is_dir() => "is a directory; name the file to write, such as page.html",
         Ok(_) => "is there already and is not overwritten; choose another --out",

@@ -16,6 +16,10 @@ use tempfile::TempDir;
 /// No answer takes this long, on however slow a machine.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// For asynchronous functions: what was scrolled has been drawn, and the event that says so has been heard.
+pub const FRAME: &str =
+    "await new Promise((done) => requestAnimationFrame(() => setTimeout(done)));";
+
 /// A browser with one tab, which ends with this value.
 pub struct Browser {
     process: Child,
@@ -176,7 +180,7 @@ impl Browser {
     #[track_caller]
     pub fn middle(&self, selector: &str) -> (f64, f64) {
         let place = self.evaluate(&format!(
-            "(() => {{ const e = document.querySelector({}); e.scrollIntoView({{ block: 'center' }});
+            "(async () => {{ const e = document.querySelector({}); e.scrollIntoView({{ block: 'center' }}); {FRAME}
                const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }})()",
             json!(selector)
         ));
