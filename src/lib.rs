@@ -29,6 +29,7 @@
 //! | [`scan`] | the plan and the two executors |
 //! | [`store`] | parquet tables, parts of unfinished runs, the run manifest |
 //! | [`compare`] | scans held against each other: distances, permutation tests, intervals over the texts |
+//! | [`inspect`] | one text: the attention map of every head, as a page and as a table |
 //! | [`page`] | self-contained interactive pages: scripts, charts and data in one HTML file |
 //! | [`demo`] | the checkpoints and texts that ship in the binary |
 //! | [`machine`] | how much memory and disk there is |
@@ -173,6 +174,7 @@ pub mod corpus;
 pub mod demo;
 pub mod error;
 pub mod hub;
+pub mod inspect;
 pub mod layers;
 pub mod machine;
 pub mod manifest;

@@ -7,6 +7,7 @@ mod corpus;
 mod demo;
 mod golden;
 mod hub;
+mod inspect;
 mod page;
 mod scan;
 mod store;

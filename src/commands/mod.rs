@@ -8,6 +8,7 @@ mod converted;
 mod datasets;
 mod demo;
 mod download;
+mod inspect;
 mod measures;
 mod merge;
 mod models;
@@ -42,6 +43,7 @@ enum Command {
     Scan(scan::Args),
     Merge(merge::Args),
     Compare(compare::Args),
+    Inspect(inspect::Args),
     Convert(convert::Args),
     Download(download::Args),
     Models(models::Args),
@@ -66,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Scan(args) => scan::run(args, quiet),
         Command::Merge(args) => merge::run(args),
         Command::Compare(args) => compare::run(args),
+        Command::Inspect(args) => inspect::run(args, quiet),
         Command::Convert(args) => convert::run(args, quiet),
         Command::Download(args) => download::run(args, quiet),
         Command::Models(args) => models::run(args),
