@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use attnscope::corpus::{SampleSize, indices_sha256, sample_rows};
-use attnscope::metrics::HeadSums;
+use attnscope::metrics::{HeadSums, Measures};
 use attnscope::random::PythonRandom;
 use attnscope::store::{
     BatchPlan, DatasetRecord, Fingerprint, ModelRecord, Parts, RunManifest, SampleRow,
@@ -92,7 +92,7 @@ fn main() -> Result<()> {
                 });
             }
         }
-        parts.write(0, layer..layer + 1, &rows)?;
+        parts.write(0, layer..layer + 1, rows)?;
     }
     let samples: Vec<i64> = texts.lengths.iter().map(|&(sample, _)| sample).collect();
     parts.finish(args.layers, &samples, None, &manifest.provenance())?;
@@ -197,6 +197,7 @@ impl Traits {
             total_weight_sum: rows * total,
             entropy_sum: rows * entropy,
             non_finite_rows: 0,
+            ..HeadSums::default()
         }
     }
 }
@@ -261,12 +262,14 @@ fn manifest(args: &Args, texts: &Texts) -> RunManifest {
             n_samples: args.samples as u64,
             seed: Some(TEXTS_SEED),
             indices_sha256: Some(texts.indices_sha256.clone()),
+            texts_sum: None,
             shard: None,
             skipped: 0,
         },
         max_seq_len: MAX_SEQ_LEN as u64,
         special_tokens: "none".into(),
         preprocessing: None,
+        metrics: Measures::default(),
         dtype: "f32".into(),
         device: "cpu".into(),
         executor: "resident".into(),

@@ -3,6 +3,7 @@
 //! Data goes to stdout, progress and logs to stderr.
 
 mod compare;
+mod comparison_text;
 mod convert;
 mod converted;
 mod datasets;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::scans::Scan;
-use crate::store::listing;
+use crate::store::{listing, only_in};
 use crate::{Error, Result};
 
 /// Facts that name the dataset. On the Hub the repository decides, and the name is only how it was asked for.
@@ -23,7 +23,13 @@ const DATASET: [&str; 6] = [
 /// Facts that name the draw.
 const DRAW: [&str; 4] = ["n_samples", "seed", "indices_sha256", "shard"];
 /// Facts that may differ with the model, and that a reader should know of.
-const WORTH_KNOWING: [&str; 4] = ["special_tokens", "preprocessing", "version", "device"];
+const WORTH_KNOWING: [&str; 5] = [
+    "special_tokens",
+    "preprocessing",
+    "dtype",
+    "version",
+    "device",
+];
 
 /// Something in which a scan must not differ from the reference, and does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -60,8 +66,10 @@ pub(crate) struct Held {
     pub(crate) scans: Vec<Scan>,
     /// A name for each, all different: the model's where it is the only one of this name, or with the path.
     pub(crate) labels: Vec<String>,
-    /// For each scan but the first, whether it saw the same texts as the reference.
-    pub(super) same_texts: Vec<bool>,
+    /// For each scan but the first, whether it saw the same texts as the reference, if that is known.
+    pub(super) same_texts: Vec<Option<bool>>,
+    /// For each scan, which draw of texts it takes part in: the same number for the same rows.
+    pub(super) draws: Vec<usize>,
     /// What was not the same; not empty only by force.
     pub(crate) differences: Vec<Difference>,
     /// What a reader should know, each remark once.
@@ -102,7 +110,11 @@ impl Held {
             }
         }
         Ok(Self {
-            same_texts: verdicts.iter().map(|verdict| verdict.same_texts).collect(),
+            draws: draws(&scans, &labels),
+            same_texts: verdicts
+                .iter()
+                .map(|verdict| verdict.is_known.then_some(verdict.same_texts))
+                .collect(),
             scans,
             labels,
             differences,
@@ -111,12 +123,24 @@ impl Held {
     }
 }
 
+/// Scans of the same texts share a draw: each that of the first one before it that has its texts.
+fn draws(scans: &[Scan], labels: &[String]) -> Vec<usize> {
+    let mut draws: Vec<usize> = Vec::new();
+    for i in 0..scans.len() {
+        let shared = (0..i)
+            .find(|&j| hold_against((&labels[j], &scans[j]), (&labels[i], &scans[i])).same_texts);
+        let new = draws.iter().map(|draw| draw + 1).max().unwrap_or(0);
+        draws.push(shared.map_or(new, |j| draws[j]));
+    }
+    draws
+}
+
 /// The model's name where it is the only one of this name, or with the path.
 fn labels(scans: &[Scan]) -> Vec<String> {
-    let name = |scan: &Scan| scan.fact("model").map(str::to_owned);
+    let name = |scan: &Scan| scan.fact("model").map(printable);
     let mut labels: Vec<String> = Vec::new();
     for scan in scans {
-        let path = scan.path.display().to_string();
+        let path = printable(&scan.path.display().to_string());
         let label = match name(scan) {
             Some(own)
                 if scans
@@ -142,6 +166,12 @@ fn labels(scans: &[Scan]) -> Vec<String> {
     labels
 }
 
+/// Without what would move a terminal's cursor.
+fn printable(name: &str) -> String {
+    let visible = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    name.chars().map(visible).collect()
+}
+
 /// What comes of holding a scan against the reference.
 #[derive(Default)]
 pub(super) struct Verdict {
@@ -149,6 +179,8 @@ pub(super) struct Verdict {
     pub(super) remarks: Vec<String>,
     /// Whether both saw the same texts, so that a resample of one is a resample of the other.
     pub(super) same_texts: bool,
+    /// Whether that is known, not only guessed from equal row numbers.
+    pub(super) is_known: bool,
 }
 
 /// A scan with its label.
@@ -227,22 +259,46 @@ impl Pair<'_> {
             // One model's tokenizer may leave nothing of a text that both have drawn.
             Samples::Different { .. } | Samples::Unknown => same_draw,
         };
-        let same_tokens =
-            self.both_know("tokens_sha256") && self.differ(&["tokens_sha256"]).is_empty();
-        verdict.same_texts = same_tokens || (dataset.is_empty() && same_samples);
+        let is_same = |name: &str| {
+            self.both_know(name)
+                .then(|| self.differ(&[name]).is_empty())
+        };
+        let same_tokens = is_same("tokens_sha256") == Some(true);
+        // Texts in rows of the same numbers, or, of scans that did not record them, what names them.
+        let known_texts = is_same("texts_sum");
+        verdict.same_texts = match known_texts {
+            Some(same) => same,
+            None => same_tokens || (dataset.is_empty() && same_samples),
+        };
+        verdict.is_known = known_texts.is_some() || same_tokens || self.is_known();
+        let same_samples = match known_texts {
+            Some(same) => same,
+            None => same_samples,
+        };
 
-        let mut differences = dataset;
-        differences.extend(differ(&["max_seq_len"]));
+        let mut differences = differ(&["max_seq_len"]);
         let mut harmless = Vec::new();
+        match known_texts {
+            // The same texts under another name are the same.
+            Some(true) => harmless.extend(dataset),
+            Some(false) if dataset.is_empty() && draw.is_empty() => {
+                differences.extend(self.differ(&["texts_sum"]));
+            }
+            _ => differences.extend(dataset),
+        }
         match same_samples {
             true => harmless.extend(draw),
             false => differences.extend(draw),
         }
-        // The same tokens under another name, or drawn in another way, are the same.
+        // The same tokens, drawn or cut in another way, are the same.
         if same_tokens {
             harmless.append(&mut differences);
         }
-        let what = if same_tokens { "tokens" } else { "samples" };
+        let what = match (same_tokens, known_texts) {
+            (true, _) => "tokens",
+            (false, Some(true)) => "texts",
+            (false, _) => "samples",
+        };
         let told = harmless
             .iter()
             .map(|difference| format!("{difference}, but the {what} are the same"));
@@ -250,7 +306,7 @@ impl Pair<'_> {
 
         match samples {
             Samples::Same => {}
-            Samples::Unknown if same_draw || !differences.is_empty() => {}
+            Samples::Unknown if known_texts.is_some() || same_draw || !differences.is_empty() => {}
             Samples::Unknown => {
                 if self.is_known() {
                     verdict.remarks.push(format!(
@@ -260,17 +316,22 @@ impl Pair<'_> {
                     ));
                 }
             }
-            Samples::Different { here, there } if same_draw => {
-                let mut note = |only: &[i64], has: &str, has_not: &str| {
+            Samples::Different { here, there } if same_samples => {
+                let mut note = |only: &[i64], has: &str, (has_not, scan): Labelled<'_>| {
                     if !only.is_empty() {
+                        // That a table has all the samples of its run was checked where there is a manifest.
+                        let why = match scan.run.is_some() {
+                            true => "have no token for",
+                            false => "are not in the table of",
+                        };
                         verdict.remarks.push(format!(
-                            "texts that {has} has and that have no token for {has_not}: {}",
+                            "texts that {has} has and that {why} {has_not}: {}",
                             listing(only)
                         ));
                     }
                 };
-                note(&here, self.scan.0, self.reference.0);
-                note(&there, self.reference.0, self.scan.0);
+                note(&here, self.scan.0, self.reference);
+                note(&there, self.reference.0, self.scan);
             }
             Samples::Different { here, there } => {
                 let own = |only: &[i64]| match only {
@@ -372,15 +433,9 @@ impl Samples {
         if there == here {
             return Self::Same;
         }
-        let without = |these: &[i64], those: &[i64]| -> Vec<i64> {
-            let only = these
-                .iter()
-                .filter(|sample| those.binary_search(sample).is_err());
-            only.copied().collect()
-        };
         Self::Different {
-            here: without(here, there),
-            there: without(there, here),
+            here: only_in(here, there),
+            there: only_in(there, here),
         }
     }
 }

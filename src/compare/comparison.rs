@@ -39,6 +39,8 @@ pub struct ScanSummary {
     /// The model's name, Hub repository, resolved commit and weights, the element type and the attention function,
     /// as far as known.
     pub model: ModelFacts,
+    /// What is known of the run: dataset, draw, lengths, as in the footers of its tables.
+    pub facts: BTreeMap<String, String>,
     /// Layers × heads in words.
     pub shape: String,
     /// Number of layers.
@@ -103,8 +105,8 @@ pub struct ScanComparison {
     pub scan: String,
     /// The reference's.
     pub reference: String,
-    /// Whether both scans share the resamples, having seen the same texts.
-    pub same_texts: bool,
+    /// Whether both scans saw the same texts; `None` if nothing says so.
+    pub same_texts: Option<bool>,
     /// How the p-values over all heads came about.
     pub permutations: Option<Deals>,
     /// The same within layers; `None` where the numbers of layers differ.

@@ -45,10 +45,12 @@ impl Scan {
         let facts = facts(&tables.provenance, tables.run.as_ref());
         let measures = measures(path, &facts)?;
         let (heads, samples) = match tables.kind {
-            TableKind::Heads => (store::read_heads(&tables.path)?, None),
+            TableKind::Heads => (store::read_complete_heads(&tables.path)?, None),
             TableKind::Samples => {
                 let layers = store::read_layers(&tables.path)?;
-                let heads = layers.iter().flat_map(|rows| sum_heads(rows)).collect();
+                let heads = (0..).zip(&layers);
+                let heads = heads.flat_map(|(layer, rows)| store::sum_heads(layer, rows));
+                let heads = heads.collect();
                 (heads, Some(SampleSums::new(layers, &Metric::of(&measures))))
             }
         };
@@ -59,6 +61,11 @@ impl Scan {
                     .into(),
             });
         }
+        tables.check_totals(
+            heads
+                .first()
+                .map_or((0, 0), |head| (head.samples, head.sums.tokens)),
+        )?;
         Ok(Self {
             path: path.to_path_buf(),
             facts,
@@ -135,27 +142,6 @@ fn measures(path: &Path, facts: &BTreeMap<String, String>) -> Result<Measures> {
             "`attnscope.metrics` in the footer cannot be read ({error}); was it written by a newer attnscope?"
         ),
     })
-}
-
-/// The heads of one layer's rows, which are sorted by (sample, head) and complete.
-fn sum_heads(rows: &[SampleRow]) -> Vec<HeadRow> {
-    let mut heads: Vec<HeadRow> = Vec::new();
-    for sample in rows.chunk_by(|a, b| a.sample == b.sample) {
-        for (at, row) in sample.iter().enumerate() {
-            if heads.len() == at {
-                heads.push(HeadRow {
-                    layer: row.layer,
-                    head: row.head,
-                    samples: 0,
-                    sums: HeadSums::default(),
-                    lag_fit: None,
-                });
-            }
-            heads[at].samples += 1;
-            heads[at].sums.merge(&row.sums);
-        }
-    }
-    heads
 }
 
 impl SampleSums {

@@ -3,7 +3,8 @@
 //! The table is tidy, a row per number: `scan`, `reference` (null for what is said of a scan by itself), `metric`,
 //! `statistic`, `value`, `low` and `high` (the 95 % interval), `p_value`, `p_value_within_layers`; null where
 //! there is none. Statistics are those of [`Statistic`] and [`Distance`], and the numbers `heads` and, of the
-//! first-token share, `sink_heads`. Seed, permutations, resamples and version are in the footer.
+//! first-token share, `sink_heads`. Seed, permutations, resamples, version, differences (if it was
+//! forced) and remarks are in the footer.
 
 use std::fs;
 use std::io::{self, Write};
@@ -72,6 +73,14 @@ pub fn write(comparison: &Comparison, out: &Path) -> Result<()> {
             "attnscope.resamples".into(),
             comparison.resamples.to_string(),
         ),
+        (
+            "attnscope.differences".into(),
+            as_json(&json, &comparison.differences)?,
+        ),
+        (
+            "attnscope.remarks".into(),
+            as_json(&json, &comparison.remarks)?,
+        ),
     ]);
     let mut writer = TableWriter::create(&table, &schema, &[], &footer)?;
     writer.write_row_group(&batch)?;
@@ -82,6 +91,10 @@ pub fn write(comparison: &Comparison, out: &Path) -> Result<()> {
     file.write_all(&text).map_err(Error::io(&json))?;
     writer.commit()?;
     file.commit()
+}
+
+fn as_json(path: &Path, value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::io(path)(io::Error::other(error)))
 }
 
 /// A row of the table.

@@ -34,6 +34,7 @@ mod preprocessing;
 mod rows;
 mod sample;
 pub mod sentencepiece;
+mod texts_sum;
 mod tokenize;
 
 pub use batches::{Batch, BatchLimit, plan_batches};
@@ -41,4 +42,5 @@ pub use parquet_rows::panics_are_caught;
 pub use preprocessing::{Preprocessing, Replacement};
 pub use rows::Rows;
 pub use sample::{SampleSize, Shard, indices_sha256, sample_rows};
+pub use texts_sum::TextsSum;
 pub use tokenize::{TextTokenizer, TextTokens, TokenLimits, TokenizedSample, TokenizedSamples};

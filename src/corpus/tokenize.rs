@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
 use super::{
-    Preprocessing, Rows,
+    Preprocessing, Rows, TextsSum,
     labels::{Spelling, label},
 };
 use crate::{Error, Result};
@@ -69,6 +69,8 @@ pub struct TokenizedSamples {
     pub skipped: usize,
     /// Ids of all samples together.
     pub tokens: usize,
+    /// The texts of all rows that were asked for, skipped ones included.
+    pub texts: TextsSum,
 }
 
 impl TextTokenizer {
@@ -172,14 +174,18 @@ impl TextTokenizer {
             ));
         }
         let mut ids: Vec<Vec<u32>> = vec![Vec::new(); indices.len()];
-        let mut done = 0;
+        let (mut done, mut texts) = (0, TextsSum::default());
         let mut finish = |block: &mut Vec<(usize, String)>| {
-            let encoded: Vec<Result<Vec<u32>>> = block
+            let encoded: Vec<(Result<Vec<u32>>, TextsSum)> = block
                 .par_iter()
-                .map(|(position, text)| self.encode_row(text, indices[*position], limits))
+                .map(|(position, text)| {
+                    let row = indices[*position];
+                    (self.encode_row(text, row, limits), TextsSum::of(row, text))
+                })
                 .collect();
-            for ((position, _), row_ids) in block.drain(..).zip(encoded) {
+            for ((position, _), (row_ids, sum)) in block.drain(..).zip(encoded) {
                 ids[position] = row_ids?;
+                texts.add(sum);
                 done += 1;
             }
             progress(done)
@@ -199,7 +205,10 @@ impl TextTokenizer {
             finish(&mut block)?;
         }
 
-        let mut tokenized = TokenizedSamples::default();
+        let mut tokenized = TokenizedSamples {
+            texts,
+            ..TokenizedSamples::default()
+        };
         for (&row, input_ids) in indices.iter().zip(ids) {
             if input_ids.is_empty() {
                 tokenized.skipped += 1;

@@ -75,6 +75,7 @@ pub fn run_manifest(
             n_samples: texts.drawn as u64,
             seed: matches!(request.n_samples, SampleSize::Rows(_)).then_some(request.seed),
             indices_sha256: Some(texts.indices_sha256.clone()),
+            texts_sum: Some(texts.tokenized.texts),
             shard: request.shard,
             skipped: texts.tokenized.skipped as u64,
         },

@@ -144,13 +144,15 @@ pub(super) fn check_layer(layer: i32, rows: &[SampleRow]) -> Result<Vec<i64>, St
     Ok(samples)
 }
 
+/// Those of ascending samples that are not among others, which ascend, too.
+pub(crate) fn only_in(these: &[i64], those: &[i64]) -> Vec<i64> {
+    let missing = |sample: &&i64| those.binary_search(sample).is_err();
+    these.iter().filter(missing).copied().collect()
+}
+
 /// Checks that `found` are the `expected` samples; both ascend.
 pub(super) fn check_samples(layer: i32, expected: &[i64], found: &[i64]) -> Result<(), String> {
-    let without = |these: &[i64], those: &[i64]| -> Vec<i64> {
-        let missing = |sample: &&i64| those.binary_search(sample).is_err();
-        these.iter().filter(missing).copied().collect()
-    };
-    let missing = without(expected, found);
+    let missing = only_in(expected, found);
     if !missing.is_empty() {
         return Err(format!(
             "layer {layer}: {} of {} samples have no rows: {}",
@@ -159,7 +161,7 @@ pub(super) fn check_samples(layer: i32, expected: &[i64], found: &[i64]) -> Resu
             listing(&missing)
         ));
     }
-    let surplus = without(found, expected);
+    let surplus = only_in(found, expected);
     if !surplus.is_empty() {
         return Err(format!(
             "layer {layer}: {} samples do not belong to this run: {}",
@@ -194,7 +196,7 @@ pub(super) fn check_activations(
 }
 
 /// The heads of one layer, from rows that are sorted, checked and not empty.
-fn sum_heads(layer: i32, rows: &[SampleRow]) -> Vec<HeadRow> {
+pub(crate) fn sum_heads(layer: i32, rows: &[SampleRow]) -> Vec<HeadRow> {
     let mut heads: Vec<HeadRow> = rows
         .iter()
         .take_while(|row| row.sample == rows[0].sample)

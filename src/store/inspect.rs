@@ -9,11 +9,13 @@ use super::directory::{self, RUN_JSON, heads_file_name, refused, run_files, samp
 use super::manifest::RunManifest;
 use super::reader::{TableKind, describe};
 use super::table::damaged;
-use super::{Parts, Provenance, SampleReader, SampleRow};
+use super::{HeadRow, Parts, Provenance, SampleReader, SampleRow, read_heads};
+use crate::corpus::TextsSum;
 use crate::{Error, Result};
 
 /// Facts in which the shards of one run may differ.
-const OF_A_SHARD: [&str; 2] = ["attnscope.shard", "attnscope.device"];
+const OF_A_SHARD: [&str; 3] = ["attnscope.shard", "attnscope.device", TEXTS_SUM];
+const TEXTS_SUM: &str = "attnscope.texts_sum";
 
 /// The tables of a finished scan.
 pub(crate) struct Tables {
@@ -25,6 +27,29 @@ pub(crate) struct Tables {
     /// What the run's manifest, or else the footers of the tables, say. Without `attnscope.shard` where all
     /// shards of a run lie together.
     pub(crate) provenance: Provenance,
+    /// Whether these are several shards, of which the manifest describes one at most.
+    is_set: bool,
+}
+
+impl Tables {
+    /// Checks that the tables have as many samples and tokens as the manifest says.
+    pub(crate) fn check_totals(&self, (samples, tokens): (i64, i64)) -> Result<()> {
+        let Some(run) = self.run.as_ref().filter(|_| !self.is_set) else {
+            return Ok(());
+        };
+        let announced = (run.samples as i64, run.tokens as i64);
+        if announced == (samples, tokens) {
+            return Ok(());
+        }
+        Err(damaged(
+            &self.path,
+            format!(
+                "the table has {samples} samples with {tokens} tokens, {RUN_JSON} says {} with {}; rows were lost or \
+                 added, copy the files anew, or scan again",
+                announced.0, announced.1
+            ),
+        ))
+    }
 }
 
 /// Finds the tables of `path`: a finished scan's output directory, one with all shards of a table, or one
@@ -36,6 +61,10 @@ pub(crate) struct Tables {
 pub(crate) fn find_tables(path: &Path) -> Result<Tables> {
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => find_in_directory(path),
+        Ok(found) if !found.is_file() => Err(refused(
+            path,
+            "is neither a directory nor a file; name the output directory of a scan",
+        )),
         Ok(_) => {
             let (kind, provenance) = describe(path)?;
             Ok(Tables {
@@ -43,6 +72,7 @@ pub(crate) fn find_tables(path: &Path) -> Result<Tables> {
                 kind,
                 run: None,
                 provenance,
+                is_set: false,
             })
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(refused(
@@ -100,6 +130,7 @@ fn find_in_directory(dir: &Path) -> Result<Tables> {
         kind,
         run,
         provenance,
+        is_set: files.len() > 1,
     })
 }
 
@@ -116,8 +147,16 @@ fn shared_facts(dir: &Path, files: &[PathBuf], run: Option<&RunManifest>) -> Res
         let manifest = dir.join(RUN_JSON).display().to_string();
         (manifest, comparable(run.provenance()))
     });
+    // The texts of a set are those of all its shards.
+    let mut texts = Some(TextsSum::default());
     for file in files {
-        let facts = comparable(describe(file)?.1);
+        let facts = describe(file)?.1;
+        let own = facts.get(TEXTS_SUM).and_then(|text| text.parse().ok());
+        texts = texts.zip(own).map(|(mut sum, own)| {
+            sum.add(own);
+            sum
+        });
+        let facts = comparable(facts);
         // Tables that another program has written anew say nothing.
         if facts.is_empty() && run.is_some() {
             continue;
@@ -143,7 +182,27 @@ fn shared_facts(dir: &Path, files: &[PathBuf], run: Option<&RunManifest>) -> Res
             return Err(damaged(file, message));
         }
     }
-    Ok(shared.map(|(_, facts)| facts).unwrap_or_default())
+    let mut facts = shared.map(|(_, facts)| facts).unwrap_or_default();
+    if let (true, Some(texts)) = (is_set, texts) {
+        facts.insert(TEXTS_SUM.into(), texts.to_string());
+    }
+    Ok(facts)
+}
+
+/// [`read_heads`], if these are all heads of all layers, from layer 0 and head 0 on.
+pub(crate) fn read_complete_heads(path: &Path) -> Result<Vec<HeadRow>> {
+    let heads = read_heads(path)?;
+    for (layer, rows) in (0..).zip(heads.chunk_by(|a, b| a.layer == b.layer)) {
+        for (head, row) in (0..).zip(rows) {
+            if (row.layer, row.head) != (layer, head) {
+                let message = format!(
+                    "layer {layer}, head {head} is missing; copy the file anew, or scan again"
+                );
+                return Err(damaged(path, message));
+            }
+        }
+    }
+    Ok(heads)
 }
 
 /// The rows of every layer, from the lowest up, each sorted by (sample, head) and complete: every head of every

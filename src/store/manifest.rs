@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::atomic::write_json;
 use super::directory::RUN_JSON;
 use super::{Fingerprint, Provenance};
-use crate::corpus::Shard;
+use crate::corpus::{Shard, TextsSum};
 use crate::metrics::Measures;
 use crate::{Error, Result};
 
@@ -120,6 +120,9 @@ pub struct SamplingRecord {
     /// SHA-256 of the drawn row indices, before sharding, so that all shards of a run agree on it;
     /// `None` for merged runs that drew different ones.
     pub indices_sha256: Option<String>,
+    /// Checksum of the texts that this run, or this shard, saw.
+    #[serde(default)]
+    pub texts_sum: Option<TextsSum>,
     /// The share of the samples that this run took; `None` for all.
     pub shard: Option<Shard>,
     /// Samples without a single token.
@@ -181,6 +184,12 @@ impl RunManifest {
             ("model_revision", self.model.revision.clone()),
             ("model_type", Some(self.model.model_type.clone())),
             (
+                "attention_function",
+                (self.model.config.get("attention_function"))
+                    .and_then(|function| function.as_str())
+                    .map(str::to_owned),
+            ),
+            (
                 "weights_fingerprint",
                 self.model.weights_fingerprint.clone(),
             ),
@@ -193,6 +202,7 @@ impl RunManifest {
             ("n_samples", Some(self.sampling.n_samples.to_string())),
             ("seed", self.sampling.seed.map(|seed| seed.to_string())),
             ("indices_sha256", self.sampling.indices_sha256.clone()),
+            ("texts_sum", self.sampling.texts_sum.map(String::from)),
             ("shard", self.sampling.shard.map(|shard| shard.to_string())),
             ("max_seq_len", Some(self.max_seq_len.to_string())),
             ("special_tokens", Some(self.special_tokens.clone())),

@@ -312,6 +312,14 @@ fn merged_manifest(inputs: &[Input]) -> RunManifest {
     let sum = |value: fn(&RunManifest) -> u64| runs().map(value).sum::<u64>();
     let mut sampling = first.sampling.clone();
     sampling.skipped = sum(|run| run.sampling.skipped);
+    let texts = runs().map(|run| run.sampling.texts_sum);
+    sampling.texts_sum = texts
+        .reduce(|sum, texts| {
+            let (mut sum, texts) = (sum?, texts?);
+            sum.add(texts);
+            Some(sum)
+        })
+        .flatten();
     if sampling.shard.take().is_none() {
         sampling.n_samples = sum(|run| run.sampling.n_samples);
         sampling.seed = shared(runs().map(|run| run.sampling.seed)).flatten();

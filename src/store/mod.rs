@@ -57,6 +57,7 @@ mod parts;
 mod reader;
 mod table;
 
+pub(crate) use assemble::{only_in, sum_heads};
 pub use atomic::{AtomicFile, remove_leftovers, write_atomically, write_json};
 pub(crate) use atomic::{create_directory, sync_directory};
 pub(crate) use differences::fingerprints_differ;
@@ -64,7 +65,7 @@ pub(crate) use directory::listing;
 pub use directory::{
     RUN_JSON, activations_file_name, heads_file_name, lags_file_name, samples_file_name,
 };
-pub(crate) use inspect::{find_tables, read_layers};
+pub(crate) use inspect::{find_tables, read_complete_heads, read_layers};
 pub(crate) use lock::lock;
 pub use manifest::{
     BatchPlan, DatasetRecord, ModelRecord, RunManifest, SamplingRecord, Timings, rfc3339,

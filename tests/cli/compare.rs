@@ -38,8 +38,10 @@ fn two_scans_are_compared_printed_and_written() {
         .compare(&["softmax", "sigmoid", "--out", "c"])
         .succeeds();
     for part in [
-        "(softmax, f32, 4 layers × 6 heads): 5 samples",
-        "(sigmoid, f32, 4 layers × 6 heads): 5 samples",
+        "(softmax, f32, 4 layers × 6 heads) on ",
+        "(sigmoid, f32, 4 layers × 6 heads) on ",
+        ": 5 samples, 53 tokens, at most 24 of a text",
+        "B against A",
         "sparsity score: mean of max / total (the paper's Appendix E.2)",
         "max weight: mean of max, undivided (what the paper's Figure 7 plots)",
         "first-token share",
@@ -193,10 +195,10 @@ fn scans_that_did_not_measure_the_same_are_compared_only_by_force() {
                 .contains("these scans did not measure the same thing"),
             "{forced}"
         );
-        assert!(
-            forced.stdout.contains(says) && forced.stderr.contains(says),
-            "{forced}"
-        );
+        assert!(forced.stdout.contains(says), "{forced}");
+        // Where stdout is for programs, people are told beside it.
+        let forced = world.compare(&["softmax", out, "--force", "--json"]);
+        assert!(forced.succeeds().stderr.contains(says));
     }
 }
 
@@ -222,13 +224,13 @@ fn what_was_named_or_drawn_otherwise_and_is_the_same_is_a_remark() {
     for part in [
         "seed is 42 in",
         "indices_sha256",
-        "but the samples are the same",
+        "but the texts are the same",
     ] {
         assert!(compared.stdout.contains(part), "{part}\n{compared}");
     }
     let compared = world.compare(&["softmax", "softmax"]).succeeds();
     assert!(
-        compared.stderr.contains("is one scan named twice?"),
+        compared.stdout.contains("is one scan named twice?"),
         "{compared}"
     );
 }
@@ -346,7 +348,7 @@ fn heads_alone_have_everything_but_intervals() {
     assert!(
         alone
             .stderr
-            .contains("has no samples, only heads: there are no intervals"),
+            .contains("has no samples, only heads: there are no intervals for it"),
         "{alone}"
     );
     let no_run = "has no run.json: its footer was checked";
@@ -398,4 +400,137 @@ fn a_head_without_a_finite_row_is_named_and_left_out() {
         .as_f64()
         .unwrap();
     assert!((found - mean).abs() < 1e-12, "{found} {mean}");
+}
+
+/// The same name, the same number of rows, other words.
+#[test]
+fn texts_that_were_changed_are_other_texts() {
+    let world = World::new();
+    world.pair(&[]);
+    let lines = fs::read_to_string(world.texts()).unwrap();
+    let changed = lines.replace("sea", "see").replace("Five", "Four");
+    assert_eq!(changed.lines().count(), lines.lines().count());
+    fs::write(world.texts(), changed).unwrap();
+    world.scan(&["--out", "changed"]).succeeds();
+    world
+        .compare(&["softmax", "changed"])
+        .fails(2, &["did not measure the same thing: texts_sum is"]);
+    // Another name for the same texts is one, whatever the tokenizer: from the footers alone, too.
+    fs::write(world.texts(), &lines).unwrap();
+    fs::create_dir(world.path("moved")).unwrap();
+    let moved = world.path("moved/texts.jsonl");
+    fs::copy(world.texts(), &moved).unwrap();
+    world
+        .scan(&["--dataset", text(&moved), "--out", "again"])
+        .succeeds();
+    let compared = world.compare(&["softmax/heads.parquet", "again/heads.parquet"]);
+    let compared = compared.succeeds();
+    assert!(
+        compared.stdout.contains("but the texts are the same"),
+        "{compared}"
+    );
+}
+
+#[test]
+fn a_table_that_is_not_the_manifests_is_refused() {
+    let world = World::new();
+    world.pair(&[]);
+    for table in ["samples.parquet", "heads.parquet"] {
+        let out = format!("cut-{table}");
+        fs::create_dir(world.path(&out)).unwrap();
+        world
+            .scan(&["--n-samples", "3", "--out", &format!("few-{table}")])
+            .succeeds();
+        // The rows of three texts under the manifest of six, as a filter in Python leaves them: without a footer.
+        let bytes = fs::read(world.path(&format!("few-{table}")).join(table)).unwrap();
+        let bytes = without_facts(bytes);
+        fs::write(world.path(&out).join(table), bytes).unwrap();
+        fs::copy(
+            world.path("sigmoid/run.json"),
+            world.path(&out).join("run.json"),
+        )
+        .unwrap();
+        world.compare(&["softmax", &out]).fails(
+            1,
+            &["samples with", "run.json says 5 with", "rows were lost"],
+        );
+    }
+}
+
+/// The same table without the facts in its footer: their names are made others of the same length.
+fn without_facts(mut bytes: Vec<u8>) -> Vec<u8> {
+    let name = b"attnscope.";
+    let places: Vec<usize> = (0..bytes.len() - name.len())
+        .filter(|&at| bytes[at..].starts_with(name))
+        .collect();
+    assert!(places.len() > 10);
+    for at in places {
+        bytes[at..at + name.len()].copy_from_slice(b"another...");
+    }
+    bytes
+}
+
+/// Two types of the same softmax model: its totals are 1 in both, but for the last bits.
+#[test]
+fn rounding_is_no_effect() {
+    let world = World::new();
+    world.scan(&["--out", "f32"]).succeeds();
+    world.scan(&["--dtype", "bf16", "--out", "bf16"]).succeeds();
+    let compared = world.compare(&["f32", "bf16", "--json"]).succeeds();
+    for says in [
+        "are the same up to rounding, so there is no p",
+        "dtype is bf16",
+    ] {
+        assert!(compared.stderr.contains(says), "{says}\n{compared}");
+    }
+    let json = compared.json();
+    let totals = &json["comparisons"][0]["metrics"]["total_weight"];
+    assert!(totals["kolmogorov_smirnov"]["p_value"].is_null());
+    let entropy = &json["comparisons"][0]["metrics"]["entropy"];
+    assert!(entropy["kolmogorov_smirnov"]["p_value"].is_f64());
+}
+
+/// A scan without intervals takes nobody else's, and no scan is worse for being named with a long path.
+#[test]
+fn a_third_scan_without_samples() {
+    let world = World::new();
+    world.pair(&[]);
+    let third = "a/directory/with/a/long/name/and/then/some";
+    fs::create_dir_all(world.path(third)).unwrap();
+    for name in ["heads.parquet", "run.json"] {
+        fs::copy(
+            world.path("sigmoid").join(name),
+            world.path(third).join(name),
+        )
+        .unwrap();
+    }
+    let all = ["softmax", "sigmoid", third];
+    let json = world.compare(&[&all[..], &["--json"]].concat()).succeeds();
+    let found = json.json();
+    let low = |value: &Value| value["metrics"]["entropy"]["mean_difference"]["low"].is_f64();
+    assert!(low(&found["comparisons"][0]) && !low(&found["comparisons"][1]));
+    let mean = |at: usize| found["scans"][at]["metrics"]["entropy"]["mean"]["low"].is_f64();
+    assert_eq!([mean(0), mean(1), mean(2)], [true, true, false]);
+    assert_eq!(found["scans"][0]["facts"]["max_seq_len"], "24");
+
+    let tables = world.compare(&all).succeeds().stdout;
+    assert!(tables.contains("C = ") && tables.contains("C against A"));
+    let is_wide = |line: &&str| line.chars().count() > 130;
+    let is_row = |line: &&str| {
+        ["A  ", "B  ", "C  "]
+            .iter()
+            .any(|name| line.starts_with(name))
+    };
+    assert_eq!(tables.lines().filter(is_row).count(), 15);
+    assert_eq!(tables.lines().filter(is_row).filter(is_wide).count(), 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_device_is_no_scan() {
+    let world = World::new();
+    world.scan(&[]).succeeds();
+    world
+        .compare(&["out", "/dev/null"])
+        .fails(2, &["/dev/null: is neither a directory nor a file"]);
 }

@@ -90,7 +90,7 @@ fn distances_their_intervals_and_p_values() {
         let [pair] = comparison.comparisons.as_slice() else {
             panic!("two scans make one pair");
         };
-        assert_eq!(case["same_texts"], pair.same_texts);
+        assert_eq!(case["same_texts"], pair.same_texts.unwrap());
         for metric in Metric::BASE {
             let expected = &case["metrics"][metric.name()];
             let deals = pair.permutations.unwrap();
@@ -244,7 +244,7 @@ fn the_first_of_three_is_the_reference() {
             ("small-softmax", "wide")
         ]
     );
-    // Each pair is what it is without the third: draws of texts and permutations are the same.
+    // Each pair is what it is without the third, which has no text of its own: draws are of the same texts.
     for (at, name) in names[1..].iter().enumerate() {
         let alone = compare(&request(vec![golden(names[0]), golden(name)])).unwrap();
         let [alone, among] = [&alone.comparisons[0], &comparison.comparisons[at]]

@@ -194,6 +194,7 @@ fn a_manifest() -> RunManifest {
             n_samples: 30,
             seed: Some(42),
             indices_sha256: Some("cafe".into()),
+            texts_sum: None,
             shard: None,
             skipped: 1,
         },
