@@ -77,10 +77,9 @@ fn main() -> Result<()> {
     let fingerprint = manifest.fingerprint.clone().context("set above")?;
     let mut parts = Parts::create(&args.out, &fingerprint)?;
     let mut random = Random(PythonRandom::new(args.seed));
-    let mut rows = Vec::with_capacity(args.heads * args.samples);
     for layer in 0..args.layers {
         let depth = layer as f64 / (args.layers.max(2) - 1) as f64;
-        rows.clear();
+        let mut rows = Vec::with_capacity(args.heads * args.samples);
         for head in 0..args.heads {
             let traits = Traits::draw(args.kind, depth, &mut random);
             for (&(sample, tokens), &mood) in texts.lengths.iter().zip(&texts.moods) {
