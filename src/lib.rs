@@ -30,6 +30,7 @@
 //! | [`store`] | parquet tables, parts of unfinished runs, the run manifest |
 //! | [`compare`] | scans held against each other: distances, permutation tests, intervals over the texts |
 //! | [`report`] | scans as one page to look at |
+//! | [`inspect`] | one text: the attention map of every head, as a page and as a table |
 //! | [`page`] | self-contained interactive pages: scripts, charts and data in one HTML file |
 //! | [`figures`] | histograms, heat maps, scores by layer and scatter plots of scans, as SVG and PNG |
 //! | [`demo`] | the checkpoints and texts that ship in the binary |
@@ -176,6 +177,7 @@ pub mod demo;
 pub mod error;
 pub mod figures;
 pub mod hub;
+pub mod inspect;
 pub mod layers;
 pub mod machine;
 pub mod manifest;

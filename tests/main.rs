@@ -8,6 +8,7 @@ mod demo;
 mod figures;
 mod golden;
 mod hub;
+mod inspect;
 mod page;
 mod report;
 mod scan;

@@ -10,6 +10,7 @@ mod datasets;
 mod demo;
 mod download;
 mod figures;
+mod inspect;
 mod measures;
 mod merge;
 mod models;
@@ -47,6 +48,7 @@ enum Command {
     Compare(compare::Args),
     Figures(figures::Args),
     Report(report::Args),
+    Inspect(inspect::Args),
     Convert(convert::Args),
     Download(download::Args),
     Models(models::Args),
@@ -73,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => compare::run(args),
         Command::Figures(args) => figures::run(args),
         Command::Report(args) => report::run(args),
+        Command::Inspect(args) => inspect::run(args, quiet),
         Command::Convert(args) => convert::run(args, quiet),
         Command::Download(args) => download::run(args, quiet),
         Command::Models(args) => models::run(args),

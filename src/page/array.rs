@@ -50,6 +50,11 @@ impl Array {
             Err(_) => Self::new(values),
         }
     }
+
+    /// Bytes of the data, before base64.
+    pub(crate) fn packed_bytes(&self) -> usize {
+        self.data.len() / 4 * 3
+    }
 }
 
 fn bytes<T: Element>(values: &[T]) -> Vec<u8> {

@@ -25,6 +25,7 @@
 //! # }
 //! ```
 
+use std::borrow::Cow;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
@@ -54,7 +55,7 @@ pub struct Page {
     styles: Vec<&'static str>,
     scripts: Vec<&'static str>,
     /// Identifier of the element, and its JSON.
-    data: Vec<(&'static str, String)>,
+    data: Vec<(Cow<'static, str>, String)>,
     has_charts: bool,
 }
 
@@ -96,14 +97,19 @@ impl Page {
         self
     }
 
-    /// Adds data, which `page.read(id)` gives to scripts. Numbers that are not finite become `null`; large arrays of
+    /// Adds data, which `page.read(id)` gives to scripts; `id` is our own and nothing that comes from outside. Numbers that are not finite become `null`; large arrays of
     /// numbers are better off as [`Array`]s within `value`.
     ///
     /// # Errors
     /// [`Error::Io`] if `value` cannot be JSON.
-    pub fn data(mut self, id: &'static str, value: &impl Serialize) -> Result<Self> {
-        let json =
-            serde_json::to_string(value).map_err(|error| Error::io(id)(io::Error::other(error)))?;
+    pub fn data(
+        mut self,
+        id: impl Into<Cow<'static, str>>,
+        value: &impl Serialize,
+    ) -> Result<Self> {
+        let id = id.into();
+        let json = serde_json::to_string(value)
+            .map_err(|error| Error::io(&*id)(io::Error::other(error)))?;
         self.data.push((id, escape::json(&json)));
         Ok(self)
     }

@@ -72,10 +72,19 @@ impl TableWriter {
 
     /// Writes the footer and gives the file its name.
     pub(crate) fn commit(self) -> Result<()> {
+        self.finish()?.commit()
+    }
+
+    /// The same, except that a file which has got the name meanwhile keeps it.
+    pub(crate) fn commit_new(self) -> Result<()> {
+        self.finish()?.commit_new()
+    }
+
+    fn finish(self) -> Result<AtomicFile> {
         self.writer
             .close()
             .map_err(|error| parquet_error(&self.path, error))?;
-        self.file.commit()
+        Ok(self.file)
     }
 }
 

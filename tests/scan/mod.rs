@@ -4,7 +4,7 @@
 //! every token and every length.
 
 mod executors;
-mod float64;
+pub mod float64;
 mod golden;
 #[cfg(unix)]
 mod kill;
@@ -95,7 +95,7 @@ impl Fixture {
     }
 }
 
-fn request(model: &Path, texts: &Path, out: &Path) -> Request {
+pub fn request(model: &Path, texts: &Path, out: &Path) -> Request {
     let no_hub = || panic!("nothing here is on the Hub");
     Request {
         model: ModelFiles {
@@ -123,7 +123,7 @@ fn request(model: &Path, texts: &Path, out: &Path) -> Request {
 }
 
 /// A `tokenizer.json` in which the word `t7` is token 7, and so on for `size` tokens.
-fn word_tokenizer(size: usize) -> Vec<u8> {
+pub fn word_tokenizer(size: usize) -> Vec<u8> {
     let vocab: BTreeMap<String, usize> = (0..size).map(|id| (format!("t{id}"), id)).collect();
     let tokenizer = json!({
         "version": "1.0",
@@ -140,7 +140,7 @@ fn word_tokenizer(size: usize) -> Vec<u8> {
 }
 
 /// The text that [`word_tokenizer`] turns into these ids.
-fn spelled(ids: &[u32]) -> String {
+pub fn spelled(ids: &[u32]) -> String {
     let words: Vec<String> = ids.iter().map(|id| format!("t{id}")).collect();
     words.join(" ")
 }
@@ -268,7 +268,7 @@ const COLUMNS: [&str; 5] = [
 ];
 
 /// The means over a row's tokens, in the order of [`COLUMNS`].
-fn means(sums: &HeadSums) -> [f64; 5] {
+pub fn means(sums: &HeadSums) -> [f64; 5] {
     [
         sums.max_share_sum,
         sums.first_share_sum,

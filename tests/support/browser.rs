@@ -199,6 +199,18 @@ impl Browser {
         self.mouse("mouseReleased", place, 1);
     }
 
+    /// Presses the button at one place and lets go of it at another.
+    pub fn drag(&self, from: (f64, f64), to: (f64, f64)) {
+        let between = ((from.0 + to.0) / 2.0, (from.1 + to.1) / 2.0);
+        self.mouse("mouseMoved", from, 0);
+        self.mouse("mousePressed", from, 1);
+        for place in [between, to] {
+            let moved = json!({ "type": "mouseMoved", "x": place.0, "y": place.1, "button": "left", "buttons": 1 });
+            self.call("Input.dispatchMouseEvent", moved);
+        }
+        self.mouse("mouseReleased", to, 1);
+    }
+
     fn mouse(&self, kind: &str, (x, y): (f64, f64), clicks: u32) {
         let button = if clicks > 0 { "left" } else { "none" };
         self.call(
