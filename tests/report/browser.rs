@@ -153,8 +153,10 @@ fn a_head_tells_its_numbers_and_is_pinned() {
     // A point of the scatter does the same.
     browser.hover(browser.middle("#scatter .scatterlayer .trace:last-child .point"));
     browser.wait_for("!document.getElementById('tip').classList.contains('hidden')");
-    browser.click(browser.middle("#scatter .scatterlayer .trace:last-child .point"));
-    browser.wait_for("state.pins.length === 1 && state.pins[0].scan === scans[1]");
+    browser.click_until(
+        "#scatter .scatterlayer .trace:last-child .point",
+        "state.pins.length === 1 && state.pins[0].scan === scans[1]",
+    );
     shown.is_quiet();
 }
 

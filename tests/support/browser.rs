@@ -166,7 +166,7 @@ impl Browser {
     #[track_caller]
     pub fn wait_for(&self, condition: &str) {
         let start = Instant::now();
-        while self.evaluate(&format!("Boolean({condition})")) != true {
+        while !self.holds(condition) {
             assert!(
                 start.elapsed() < PATIENCE,
                 "never came true: {condition}\n{:#?}",
@@ -174,6 +174,26 @@ impl Browser {
             );
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    fn holds(&self, condition: &str) -> bool {
+        self.evaluate(&format!("Boolean({condition})")) == true
+    }
+
+    /// Clicks into the middle of an element until something is true: a chart that is just being drawn anew does not hear
+    /// the first click.
+    #[track_caller]
+    pub fn click_until(&self, selector: &str, condition: &str) {
+        for _ in 0..10 {
+            self.click(self.middle(selector));
+            for _ in 0..50 {
+                if self.holds(condition) {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        self.wait_for(condition);
     }
 
     /// The place in the view of the middle of the first element that the selector names, scrolled to.
