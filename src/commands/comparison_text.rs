@@ -112,7 +112,9 @@ impl<'a> Tables<'a> {
             .flat_map(|statistics| statistics.values().map(|estimate| estimate.value));
         let digits = Digits::of(values);
         let (width, number, interval) = (self.width, digits.width(), digits.interval_width());
-        writeln!(text, "\n{}", metric.description())?;
+        let measures = scans.first().map(|scan| scan.measures).unwrap_or_default();
+        let parameters = metric.parameters(&measures);
+        writeln!(text, "\n{}{parameters}", metric.description())?;
         write!(text, "{:width$}  heads", "")?;
         write!(
             text,

@@ -159,13 +159,9 @@ fn write_measures(text: &mut String, run: &RunManifest, heads: &[HeadRow]) -> st
         if Metric::BASE.contains(&metric) {
             continue;
         }
-        let parameters = match (metric, measures.sink_rate, measures.top_k_share) {
-            (Metric::SinkRate, Some(sink), _) => format!(" (ε {}, k {})", sink.epsilon, sink.k),
-            (Metric::TopKShare, _, Some(top)) => format!(" (k {})", top.k),
-            _ => String::new(),
-        };
         let scores = heads.iter().map(|head| metric.score(&head.sums));
-        lines.push((format!("{}{parameters}", metric.name()), Spread::of(scores)));
+        let name = format!("{}{}", metric.name(), metric.parameters(measures));
+        lines.push((name, Spread::of(scores)));
     }
     if let Some(window) = measures.lags {
         let fit = |of: fn(LagFit) -> f64| {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::metrics::Measures;
+
 use super::{Deals, Difference, Distance, Metric, Statistic};
 
 /// What came of it; serialised, it is `comparison.json`.
@@ -41,6 +43,8 @@ pub struct ScanSummary {
     pub model: ModelFacts,
     /// What is known of the run: dataset, draw, lengths, as in the footers of its tables.
     pub facts: BTreeMap<String, String>,
+    /// What was measured beyond the statistics of every scan.
+    pub measures: Measures,
     /// Layers × heads in words.
     pub shape: String,
     /// Number of layers.

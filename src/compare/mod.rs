@@ -253,6 +253,7 @@ fn summary<'a>(
             attention_function: own("attention_function"),
         },
         facts: scan.facts.clone(),
+        measures: scan.measures,
         shape: shape_in_words(scan),
         layers: scan.layers().count(),
         heads: distribution.scores[0].len(),

@@ -22,6 +22,7 @@ pub(crate) struct Scan {
 }
 
 /// The sums of every sample.
+#[derive(Default)]
 pub(crate) struct SampleSums {
     /// Row numbers in the dataset, ascending.
     pub(crate) samples: Vec<i64>,
@@ -47,11 +48,14 @@ impl Scan {
         let (heads, samples) = match tables.kind {
             TableKind::Heads => (store::read_complete_heads(&tables.path)?, None),
             TableKind::Samples => {
-                let layers = store::read_layers(&tables.path)?;
-                let heads = (0..).zip(&layers);
-                let heads = heads.flat_map(|(layer, rows)| store::sum_heads(layer, rows));
-                let heads = heads.collect();
-                (heads, Some(SampleSums::new(layers, &Metric::of(&measures))))
+                let (mut heads, mut sums) = (Vec::new(), SampleSums::default());
+                let metrics = Metric::of(&measures);
+                store::read_layers(&tables.path, &mut |layer, rows| {
+                    heads.extend(store::sum_heads(layer, &rows));
+                    sums.add_layer(&rows, &metrics);
+                    Ok(())
+                })?;
+                (heads, Some(sums))
             }
         };
         if heads.is_empty() {
@@ -145,31 +149,25 @@ fn measures(path: &Path, facts: &BTreeMap<String, String>) -> Result<Measures> {
 }
 
 impl SampleSums {
-    fn new(layers: Vec<Vec<SampleRow>>, metrics: &[Metric]) -> Self {
-        let mut samples: Vec<i64> = match layers.first() {
-            Some(rows) => rows.iter().map(|row| row.sample).collect(),
-            None => Vec::new(),
-        };
-        samples.dedup();
-        let layer = |rows: Vec<SampleRow>| {
-            let column = |of: &dyn Fn(&HeadSums) -> f64| -> Vec<f64> {
-                rows.iter().map(|row| of(&row.sums)).collect()
-            };
-            let units = metrics.iter().map(|metric| metric.unit());
-            let units: BTreeSet<Unit> = units.collect();
-            LayerSums {
-                heads: rows.len() / samples.len(),
-                counts: (units.into_iter())
-                    .map(|unit| (unit, column(&|sums| unit.count(sums))))
-                    .collect(),
-                sums: (metrics.iter())
-                    .map(|&metric| (metric, column(&|sums| metric.sum(sums))))
-                    .collect(),
-            }
-        };
-        Self {
-            layers: layers.into_iter().map(layer).collect(),
-            samples,
+    /// Adds the next layer: its rows, sorted by (sample, head) and complete.
+    fn add_layer(&mut self, rows: &[SampleRow], metrics: &[Metric]) {
+        if self.layers.is_empty() {
+            let samples = rows.chunk_by(|a, b| a.sample == b.sample);
+            self.samples = samples.map(|rows| rows[0].sample).collect();
         }
+        let column = |of: &dyn Fn(&HeadSums) -> f64| -> Vec<f64> {
+            rows.iter().map(|row| of(&row.sums)).collect()
+        };
+        let units = metrics.iter().map(|metric| metric.unit());
+        let units: BTreeSet<Unit> = units.collect();
+        self.layers.push(LayerSums {
+            heads: rows.len() / self.samples.len().max(1),
+            counts: (units.into_iter())
+                .map(|unit| (unit, column(&|sums| unit.count(sums))))
+                .collect(),
+            sums: (metrics.iter())
+                .map(|&metric| (metric, column(&|sums| metric.sum(sums))))
+                .collect(),
+        });
     }
 }

@@ -45,9 +45,10 @@ pub(super) fn draw(scans: &Scans, metric: Metric, ruler: &Ruler) -> Result<Figur
     });
     let header = Header {
         title: format!(
-            "{} of each head: {}",
+            "{} of each head: {}{}",
             words::subject(metric),
-            words::definition(metric)
+            words::definition(metric),
+            metric.parameters(&scans.measures)
         ),
         note: scans.note(),
         legend: legend.into_iter().collect(),

@@ -64,7 +64,11 @@ pub(super) fn draw(scans: &Scans, metric: Metric, ruler: &Ruler) -> Result<Figur
     let sheet = Sheet {
         name: format!("layers-{}", metric.name()),
         header: Header {
-            title: format!("{} by layer", words::subject(metric)),
+            title: format!(
+                "{} by layer{}",
+                words::subject(metric),
+                metric.parameters(&scans.measures)
+            ),
             note: scans.note_with(&explanation(&curves, apart)),
             legend,
         },

@@ -42,6 +42,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::compare::{Difference, Held, Metric, Scan, shape_in_words};
+use crate::metrics::Measures;
 use crate::store::HeadRow;
 use crate::{Error, Result};
 
@@ -177,6 +178,7 @@ pub fn draw(request: &Request) -> Result<Figures> {
             .zip(&held.labels)
             .map(|(scan, label)| Model::of(scan, label))
             .collect::<Result<_>>()?,
+        measures: held.scans[0].measures,
         differing: fields(&held.differences),
     };
     let ruler = sheet::ruler()?;
@@ -283,6 +285,8 @@ fn fields(differences: &[Difference]) -> Vec<String> {
 /// What is drawn.
 struct Scans {
     models: Vec<Model>,
+    /// What the first of them has measured, as all of them have what is drawn.
+    measures: Measures,
     /// Fields in which the scans differ though they should not.
     differing: Vec<String>,
 }

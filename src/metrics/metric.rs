@@ -114,6 +114,15 @@ impl Metric {
         }
     }
 
+    /// The parameters that a scan of these measures has measured it with, as ` (ε 0.3, k 1)`; empty if it has none.
+    pub fn parameters(self, measures: &Measures) -> String {
+        match (self, measures.sink_rate, measures.top_k_share) {
+            (Metric::SinkRate, Some(sink), _) => format!(" (ε {}, k {})", sink.epsilon, sink.k),
+            (Metric::TopKShare, _, Some(top)) => format!(" (k {})", top.k),
+            _ => String::new(),
+        }
+    }
+
     /// Whether the metric lies between 0 and 1, so that heads above a threshold can be counted.
     pub fn has_thresholds(self) -> bool {
         !matches!(

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::samples::SampleFacts;
 use crate::compare::{Comparison, Metric, Scan};
+use crate::metrics::Measures;
 use crate::page::Array;
 
 /// Everything that the page shows.
@@ -33,7 +34,7 @@ pub struct MetricFacts {
     /// In words.
     pub label: &'static str,
     /// What it is the mean of.
-    pub definition: &'static str,
+    pub definition: String,
     /// Whether it lies between 0 and 1.
     pub is_share: bool,
 }
@@ -63,7 +64,7 @@ pub struct Heads {
 }
 
 impl MetricFacts {
-    pub(super) fn of(metric: Metric) -> Self {
+    pub(super) fn of(metric: Metric, measures: &Measures) -> Self {
         let description = metric.description();
         let (label, definition) = match description.split_once(": ") {
             Some(parts) => parts,
@@ -72,7 +73,7 @@ impl MetricFacts {
         Self {
             name: metric.name(),
             label,
-            definition,
+            definition: format!("{definition}{}", metric.parameters(measures)),
             is_share: metric.has_thresholds(),
         }
     }

@@ -37,12 +37,12 @@ pub fn build(request: &Request) -> Result<Report> {
     }
     let held = Held::read(&request.scans, request.force)?;
     let comparison = compare::compare_held(request, &held)?;
-    let is_measured = |metric: &Metric| {
+    let measured = |metric: Metric| {
         let mut scans = held.scans.iter();
-        scans.any(|scan| metric.is_measured(&scan.measures))
+        let scan = scans.find(|scan| metric.is_measured(&scan.measures))?;
+        Some(MetricFacts::of(metric, &scan.measures))
     };
-    let metrics = Metric::ALL.into_iter().filter(is_measured);
-    let metrics = metrics.map(MetricFacts::of).collect();
+    let metrics = Metric::ALL.into_iter().filter_map(measured).collect();
     let mut gathered = Vec::with_capacity(held.scans.len());
     for scan in held.scans {
         // Each scan's samples are dropped as soon as they are summed up.

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[cfg(doc)]
+use super::SampleReader;
 use super::assemble::{check_layer, check_samples, sort_samples};
 use super::directory::{self, RUN_JSON, heads_file_name, refused, run_files, samples_file_name};
 use super::manifest::RunManifest;
-use super::reader::{TableKind, describe};
+use super::reader::{TableFile, TableKind, describe};
 use super::table::damaged;
-use super::{HeadRow, Parts, Provenance, SampleReader, SampleRow, read_heads};
+use super::{HeadRow, Parts, Provenance, SampleRow, read_heads};
 use crate::corpus::TextsSum;
 use crate::{Error, Result};
 
@@ -211,27 +213,61 @@ pub(crate) fn read_complete_heads(path: &Path) -> Result<Vec<HeadRow>> {
     Ok(heads)
 }
 
-/// The rows of every layer, from the lowest up, each sorted by (sample, head) and complete: every head of every
-/// sample exactly once, the same samples in all layers. Holds all rows at once.
-pub(crate) fn read_layers(path: &Path) -> Result<Vec<Vec<SampleRow>>> {
+/// Hands on the rows of every layer, from the lowest up, each sorted by (sample, head) and complete: every head of
+/// every sample exactly once, the same samples in all layers.
+///
+/// Of files as attnscope writes them, one layer is in memory; of others, which may hold their rows in any order, all.
+pub(crate) fn read_layers(
+    path: &Path,
+    each: &mut dyn FnMut(i32, Vec<SampleRow>) -> Result<()>,
+) -> Result<()> {
+    let mut samples: Option<Vec<i64>> = None;
+    let mut hand_on = |layer: i32, mut rows: Vec<SampleRow>| {
+        sort_samples(&mut rows);
+        let found = check_layer(layer, &rows).map_err(|message| damaged(path, message))?;
+        let samples = samples.get_or_insert_with(|| found.clone());
+        check_samples(layer, samples, &found).map_err(|message| damaged(path, message))?;
+        each(layer, rows)
+    };
+    let tables = directory::samples_files(path)?
+        .iter()
+        .map(|file| TableFile::<SampleRow>::open(file))
+        .collect::<Result<Vec<_>>>()?;
+    // A shard may have nothing but empty texts.
+    let with_rows: Vec<_> = tables
+        .iter()
+        .filter(|table| table.row_groups() > 0)
+        .collect();
+    let n_layers = with_rows.iter().map(|table| table.row_groups()).max();
+    let by_layer = |table: &&TableFile<SampleRow>| {
+        table.is_sorted_by_layer() && Some(table.row_groups()) == n_layers
+    };
+    if with_rows.iter().all(by_layer) {
+        for (layer, row_group) in (0..).zip(0..n_layers.unwrap_or(0)) {
+            let mut rows = Vec::new();
+            for table in &with_rows {
+                rows.extend(table.rows(row_group)?);
+            }
+            hand_on(layer, rows)?;
+        }
+        return Ok(());
+    }
     let mut layers: BTreeMap<i32, Vec<SampleRow>> = BTreeMap::new();
-    for rows in SampleReader::open(path)? {
-        for row in rows? {
-            layers.entry(row.layer).or_default().push(row);
+    for table in with_rows {
+        for row_group in 0..table.row_groups() {
+            for row in table.rows(row_group)? {
+                layers.entry(row.layer).or_default().push(row);
+            }
         }
     }
-    let mut samples: Option<Vec<i64>> = None;
-    for (expected, (&layer, rows)) in (0..).zip(&mut layers) {
+    for (expected, (layer, rows)) in (0..).zip(layers) {
         if layer != expected {
             return Err(damaged(
                 path,
                 format!("layer {expected} is missing; copy the file anew, or scan again"),
             ));
         }
-        sort_samples(rows);
-        let found = check_layer(layer, rows).map_err(|message| damaged(path, message))?;
-        let samples = samples.get_or_insert_with(|| found.clone());
-        check_samples(layer, samples, &found).map_err(|message| damaged(path, message))?;
+        hand_on(layer, rows)?;
     }
-    Ok(layers.into_values().collect())
+    Ok(())
 }

@@ -88,6 +88,23 @@ impl<R: TableRow> TableFile<R> {
         provenance(&self.metadata)
     }
 
+    /// Whether the file says that its rows are sorted by layer first, as all do that attnscope wrote: a layer then is
+    /// a row group.
+    pub(super) fn is_sorted_by_layer(&self) -> bool {
+        let groups = self.metadata.metadata().row_groups().iter();
+        let mut firsts = groups.map(|group| {
+            let first = group.sorting_columns()?.first()?.column_idx;
+            Some(
+                group
+                    .columns()
+                    .get(usize::try_from(first).ok()?)?
+                    .column_path()
+                    .string(),
+            )
+        });
+        firsts.all(|first| first.as_deref() == Some("layer"))
+    }
+
     /// All rows of one row group.
     pub(super) fn rows(&self, row_group: usize) -> Result<Vec<R>> {
         let path = &self.path;
