@@ -6,6 +6,7 @@
 
 mod arguments;
 mod checkpoint;
+mod comparable;
 mod compare;
 mod config;
 mod demo;
