@@ -58,9 +58,9 @@ impl MeasureArgs {
                 self.sink_epsilon
             )));
         }
-        if self.lag_min >= self.lag_max {
+        if self.lag_max.get() - self.lag_max.get().min(self.lag_min.get()) < 2 {
             return Err(Error::Usage(format!(
-                "--lag-min {} --lag-max {}: a line needs a window of several lags",
+                "--lag-min {} --lag-max {}: a line needs a window of three lags at least",
                 self.lag_min, self.lag_max
             )));
         }

@@ -19,21 +19,24 @@ pub(super) fn common_metrics(
     metrics.sort_unstable();
     metrics.dedup();
     metrics.retain(|&metric| {
-        let mut reason = None;
-        for (scan, label) in scans.iter().zip(labels) {
+        let reason = scans.iter().zip(labels).find_map(|(scan, label)| {
             let lacks_score =
-                |head: &&HeadRow| has_scores(head) && !metric.score(&head.sums).is_finite();
+                |head: &HeadRow| has_scores(head) && !metric.score(&head.sums).is_finite();
             if !metric.is_measured(&scan.measures) {
-                reason = Some(format!("{label} has not measured it"));
-            } else if !metric.is_measured_alike(&first.measures, &scan.measures) {
-                reason = Some(format!(
+                Some(format!("{label} has not measured it"))
+            } else if metric.is_measured(&first.measures)
+                && !metric.is_measured_alike(&first.measures, &scan.measures)
+            {
+                Some(format!(
                     "{label} has measured it with other parameters than {}",
                     labels[0]
-                ));
-            } else if scan.heads.iter().any(|head| lacks_score(&head)) {
-                reason = Some(format!("{label} has heads without it"));
+                ))
+            } else if scan.heads.iter().any(lacks_score) {
+                Some(format!("{label} has heads without it"))
+            } else {
+                None
             }
-        }
+        });
         if let Some(reason) = &reason {
             remarks.push(format!("{} is not compared: {reason}", metric.name()));
         }

@@ -161,6 +161,8 @@ fn resample(
         return intervals;
     }
     let (mut inputs, mut places) = (Vec::new(), Vec::new());
+    // The draws of the scans that take part, numbered as they come.
+    let mut draws: Vec<usize> = Vec::new();
     for (i, (scan, label)) in held.scans.iter().zip(&held.labels).enumerate() {
         let sums = match &scan.samples {
             None => Err("has no samples, only heads"),
@@ -176,10 +178,15 @@ fn resample(
                          cover the truth in 4 of 5 cases, not in 19 of 20"
                     ));
                 }
+                let known = draws.iter().position(|draw| *draw == held.draws[i]);
+                let texts = known.unwrap_or_else(|| {
+                    draws.push(held.draws[i]);
+                    draws.len() - 1
+                });
                 inputs.push(Resampled {
                     sums,
                     heads: &distributions[i].heads,
-                    texts: held.draws[i],
+                    texts,
                 });
                 places.push(i);
             }

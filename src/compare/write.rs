@@ -37,7 +37,7 @@ pub fn refuse_occupied(out: &Path) -> Result<()> {
     match FILES
         .iter()
         .map(|name| out.join(name))
-        .find(|path| path.exists())
+        .find(|path| fs::symlink_metadata(path).is_ok())
     {
         None => Ok(()),
         Some(path) => Err(Error::OutDir {

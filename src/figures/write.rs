@@ -26,7 +26,7 @@ fn refuse<'a>(out: &Path, names: impl Iterator<Item = &'a str>, formats: &[Forma
         });
     }
     let mut paths = names.flat_map(|name| formats.iter().map(|format| path(out, name, *format)));
-    match paths.find(|path| path.exists()) {
+    match paths.find(|path| fs::symlink_metadata(path).is_ok()) {
         None => Ok(()),
         Some(path) => Err(Error::OutDir {
             path,
@@ -61,7 +61,7 @@ pub fn write(figures: &Figures, formats: &[Format], out: &Path) -> Result<Vec<Pa
     }
     let mut written = Vec::new();
     for (path, file) in files {
-        file.commit()?;
+        file.commit_new()?;
         written.push(path);
     }
     Ok(written)

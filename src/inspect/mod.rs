@@ -55,7 +55,10 @@ mod top;
 mod triangle;
 mod view;
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
 
 use candle_core::{DType, Device};
 use serde_json::json;
@@ -180,23 +183,23 @@ pub fn run(request: &Request, watcher: &dyn Watcher) -> Result<Outcome> {
         layers: &layers,
         heads: &heads,
     };
-    let mut pictures = Pictures::new(
-        tokens,
-        layers.len() * heads.len(),
-        view::bytes_without_pictures(&facts)?,
-        request.max_page_bytes,
-    )?;
+    let n_heads = layers.len() * heads.len();
+    let page_bytes = view::bytes_without_pictures(&facts)?;
+    let mut pictures = Pictures::new(tokens, n_heads, page_bytes, request.max_page_bytes)?;
+    // All exact weights in base64, as if nothing could be packed: what a page can hold at most.
+    let all = (n_heads as u64).saturating_mul(triangle::elements(tokens) as u64);
+    let most = page_bytes.saturating_add(all.saturating_mul(2 * 4));
     let plan = plan::memory(
         &*model,
         &request.device,
         request.dtype,
         tokens,
-        request.max_page_bytes,
+        request.max_page_bytes.min(most),
     )?;
     let mut table = match &request.weights {
         None => None,
         Some(path) => {
-            plan::disk(path, layers.len() * heads.len(), tokens)?;
+            plan::disk(path, n_heads, tokens)?;
             create_parent(path)?;
             Some(WeightsTable::create(path, &provenance(&facts))?)
         }
@@ -236,10 +239,12 @@ pub fn run(request: &Request, watcher: &dyn Watcher) -> Result<Outcome> {
 
     let pictures = pictures.finish();
     let page = view::page(&facts, &pictures)?;
+    // Both are complete before either gets its name.
+    let page = page.prepare(&request.out)?;
     if let Some(table) = table {
         table.commit()?;
     }
-    page.write(&request.out)?;
+    page.commit_new()?;
     let page_bytes = std::fs::metadata(&request.out).map_err(Error::io(&request.out))?;
     Ok(Outcome {
         tokens,
@@ -258,7 +263,8 @@ fn refuse_occupied(request: &Request) -> Result<()> {
     let Some(weights) = &request.weights else {
         return Ok(());
     };
-    if *weights == request.out {
+    let absolute = |path: &Path| std::path::absolute(path).ok();
+    if absolute(weights) == absolute(&request.out) {
         return Err(Error::Usage(format!(
             "--weights and --out both name {}; the table and the page are two files",
             weights.display()
@@ -273,7 +279,7 @@ fn refuse_occupied(request: &Request) -> Result<()> {
     }
 }
 
-fn create_parent(path: &std::path::Path) -> Result<()> {
+fn create_parent(path: &Path) -> Result<()> {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => create_directory(parent),
         _ => Ok(()),

@@ -158,6 +158,14 @@ impl Page {
     /// # Errors
     /// What [`refuse_occupied`] refuses, and what the disk does.
     pub fn write(&self, path: &Path) -> Result<()> {
+        self.prepare(path)?.commit_new()
+    }
+
+    /// Writes the page, complete but without its name, which [`AtomicFile::commit_new`] gives it.
+    ///
+    /// # Errors
+    /// As [`Page::write`].
+    pub(crate) fn prepare(&self, path: &Path) -> Result<AtomicFile> {
         refuse_occupied(path)?;
         if let Some(parent) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
             create_directory(parent)?;
@@ -165,7 +173,7 @@ impl Page {
         let mut file = AtomicFile::create(path)?;
         file.write_all(self.to_html().as_bytes())
             .map_err(Error::io(path))?;
-        file.commit_new()
+        Ok(file)
     }
 }
 

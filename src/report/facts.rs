@@ -80,12 +80,14 @@ impl MetricFacts {
 }
 
 impl ScanFacts {
-    pub(super) fn of(scan: Scan) -> Self {
+    /// `is_shown` tells which metrics the page has, by name.
+    pub(super) fn of(scan: Scan, is_shown: &dyn Fn(&str) -> bool) -> Self {
         let rows = &scan.heads;
         let i32s = |of: fn(&crate::store::HeadRow) -> i32| -> Array {
             Array::new(&rows.iter().map(of).collect::<Vec<_>>())
         };
-        let metrics = Metric::of(&scan.measures);
+        let mut metrics = Metric::of(&scan.measures);
+        metrics.retain(|metric| is_shown(metric.name()));
         let scores = metrics.iter().map(|metric| {
             let scores: Vec<f64> = rows.iter().map(|row| metric.score(&row.sums)).collect();
             (metric.name(), Array::new(&scores))

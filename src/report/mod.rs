@@ -36,17 +36,30 @@ pub fn build(request: &Request) -> Result<Report> {
         return Err(Error::Usage("a report needs at least one scan".into()));
     }
     let held = Held::read(&request.scans, request.force)?;
-    let comparison = compare::compare_held(request, &held)?;
-    let measured = |metric: Metric| {
+    let mut comparison = compare::compare_held(request, &held)?;
+    let measured = |metric: Metric| -> Option<MetricFacts> {
         let mut scans = held.scans.iter();
-        let scan = scans.find(|scan| metric.is_measured(&scan.measures))?;
-        Some(MetricFacts::of(metric, &scan.measures))
+        let first = scans.find(|scan| metric.is_measured(&scan.measures))?;
+        // With other parameters it is another number, which has no place in the same chart.
+        let is_alike = |scan: &compare::Scan| {
+            !metric.is_measured(&scan.measures)
+                || metric.is_measured_alike(&first.measures, &scan.measures)
+        };
+        if !held.scans.iter().all(is_alike) {
+            comparison.remarks.push(format!(
+                "{} is not shown: it was measured with other parameters from scan to scan",
+                metric.name()
+            ));
+            return None;
+        }
+        Some(MetricFacts::of(metric, &first.measures))
     };
-    let metrics = Metric::ALL.into_iter().filter_map(measured).collect();
+    let metrics: Vec<MetricFacts> = Metric::ALL.into_iter().filter_map(measured).collect();
+    let is_shown = |name: &str| metrics.iter().any(|metric| metric.name == name);
     let mut gathered = Vec::with_capacity(held.scans.len());
     for scan in held.scans {
         // Each scan's samples are dropped as soon as they are summed up.
-        gathered.push(ScanFacts::of(scan));
+        gathered.push(ScanFacts::of(scan, &is_shown));
     }
     Ok(Report {
         facts: Facts {

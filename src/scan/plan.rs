@@ -187,7 +187,10 @@ impl Plan {
             Executor::Resident => self.all_layers,
             Executor::Streamed => self.two_layers + kept(self.two_layers),
         };
-        BASE_BYTES + weights + self.activations + self.beside
+        BASE_BYTES
+            .saturating_add(weights)
+            .saturating_add(self.activations)
+            .saturating_add(self.beside)
     }
 }
 

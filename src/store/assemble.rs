@@ -172,6 +172,43 @@ pub(super) fn check_samples(layer: i32, expected: &[i64], found: &[i64]) -> Resu
     Ok(())
 }
 
+/// Checks that sorted `lags` are of one layer and go with its `samples`: for each head all lags from 0 up once, with as
+/// many rows on the diagonal as the samples have finite ones.
+pub(super) fn check_lags(layer: i32, samples: &[SampleRow], lags: &[LagRow]) -> Result<(), String> {
+    if let Some(stray) = lags.iter().find(|row| row.layer != layer) {
+        return Err(format!(
+            "lags of layer {} stand where layer {layer} belongs",
+            stray.layer
+        ));
+    }
+    let mut finite: BTreeMap<i32, i64> = BTreeMap::new();
+    for row in samples {
+        *finite.entry(row.head).or_default() += row.sums.finite_rows();
+    }
+    finite.retain(|_, rows| *rows > 0);
+    for rows in lags.chunk_by(|a, b| a.head == b.head) {
+        let head = rows[0].head;
+        let wrong = |message: &str| format!("layer {layer}, head {head}: {message}");
+        for (lag, row) in (0..).zip(rows) {
+            if row.lag != lag {
+                return Err(wrong(&format!(
+                    "lag {lag} is missing, or another stands twice"
+                )));
+            }
+            if row.rows <= 0 || !row.share_sum.is_finite() || row.share_sum < 0.0 {
+                return Err(wrong(&format!("lag {lag} has no rows, or no sum")));
+            }
+        }
+        if finite.remove(&head) != Some(rows[0].rows) {
+            return Err(wrong("its lags are not of these samples"));
+        }
+    }
+    match finite.first_key_value() {
+        None => Ok(()),
+        Some((head, _)) => Err(format!("layer {layer}, head {head} has no lags")),
+    }
+}
+
 /// Checks that sorted `rows` are of one layer, with every one of the `samples` (ascending) exactly once.
 pub(super) fn check_activations(
     layer: i32,

@@ -9,7 +9,7 @@ use super::SampleReader;
 use super::assemble::{check_layer, check_samples, sort_samples};
 use super::directory::{self, RUN_JSON, heads_file_name, refused, run_files, samples_file_name};
 use super::manifest::RunManifest;
-use super::reader::{TableFile, TableKind, describe};
+use super::reader::{TableFile, TableKind, describe, footer};
 use super::table::damaged;
 use super::{HeadRow, Parts, Provenance, SampleRow, read_heads};
 use crate::corpus::TextsSum;
@@ -128,6 +128,9 @@ fn find_in_directory(dir: &Path) -> Result<Tables> {
         TableKind::Samples => directory::samples_files(&path)?,
         TableKind::Heads => directory::heads_files(&path)?,
     };
+    for file in &files {
+        describe(file)?;
+    }
     let provenance = shared_facts(dir, &files, run.as_ref())?;
     Ok(Tables {
         path,
@@ -136,6 +139,14 @@ fn find_in_directory(dir: &Path) -> Result<Tables> {
         provenance,
         is_set: files.len() > 1,
     })
+}
+
+/// Checks that the footer of a run's table is the run's.
+///
+/// # Errors
+/// [`Error::Parquet`] naming the fact in which it is not.
+pub(super) fn check_footer(dir: &Path, run: &RunManifest, file: &Path) -> Result<()> {
+    shared_facts(dir, &[file.to_path_buf()], Some(run)).map(drop)
 }
 
 /// What the manifest and the footers of all `files` say; they must say the same.
@@ -154,7 +165,7 @@ fn shared_facts(dir: &Path, files: &[PathBuf], run: Option<&RunManifest>) -> Res
     // The texts of a set are those of all its shards.
     let mut texts = Some(TextsSum::default());
     for file in files {
-        let facts = describe(file)?.1;
+        let facts = footer(file)?;
         let own = facts.get(TEXTS_SUM).and_then(|text| text.parse().ok());
         texts = texts.zip(own).map(|(mut sum, own)| {
             sum.add(own);
@@ -240,7 +251,7 @@ pub(crate) fn read_layers(
         .collect();
     let n_layers = with_rows.iter().map(|table| table.row_groups()).max();
     let by_layer = |table: &&TableFile<SampleRow>| {
-        table.is_sorted_by_layer() && Some(table.row_groups()) == n_layers
+        table.row_groups_are_layers() && Some(table.row_groups()) == n_layers
     };
     if with_rows.iter().all(by_layer) {
         for (layer, row_group) in (0..).zip(0..n_layers.unwrap_or(0)) {

@@ -6,11 +6,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::assemble::{Target, assemble, check_layer, check_samples};
+use super::assemble::{
+    Target, assemble, check_activations, check_lags, check_layer, check_samples,
+};
+use super::columns::TableRow;
 use super::differences::{differences, sentence};
 use super::directory::{
     RUN_JSON, activations_file_name, lags_file_name, listing, refused, run_files, samples_file_name,
 };
+use super::inspect::check_footer;
 use super::manifest::{RunManifest, Timings};
 use super::reader::TableFile;
 use super::table::damaged;
@@ -68,6 +72,19 @@ pub fn merge(inputs: &[PathBuf], out: &Path) -> Result<RunManifest> {
     Ok(run)
 }
 
+/// Opens a table that a run must have, and that must be its own.
+fn open_table<R: TableRow>(dir: &Path, run: &RunManifest, name: String) -> Result<TableFile<R>> {
+    let path = dir.join(&name);
+    if !path.is_file() {
+        let message =
+            format!("has no {name}, which {RUN_JSON} speaks of; copy it here, or scan again");
+        return Err(refused(dir, message));
+    }
+    let table = TableFile::open(&path)?;
+    check_footer(dir, run, &path)?;
+    Ok(table)
+}
+
 impl Input {
     fn open(dir: &Path) -> Result<Self> {
         let found = run_files(dir)?;
@@ -96,13 +113,13 @@ impl Input {
             return Err(refused(dir, message));
         }
         let (measures, shard) = (run.metrics, run.sampling.shard);
-        let table = TableFile::open(&dir.join(name))?;
+        let table = open_table(dir, &run, name)?;
         let lags = match measures.lags {
-            Some(_) => Some(TableFile::open(&dir.join(lags_file_name(shard)))?),
+            Some(_) => Some(open_table(dir, &run, lags_file_name(shard))?),
             None => None,
         };
         let activations = match measures.activations {
-            true => Some(TableFile::open(&dir.join(activations_file_name(shard)))?),
+            true => Some(open_table(dir, &run, activations_file_name(shard))?),
             false => None,
         };
         for (path, row_groups) in [
@@ -158,6 +175,14 @@ impl Input {
                 ),
             )
         })?;
+        if let Some(lags) = &self.lags {
+            check_lags(number, &rows.samples, &rows.lags)
+                .map_err(|message| damaged(lags.path(), message))?;
+        }
+        if let Some(activations) = &self.activations {
+            check_activations(number, &samples, &rows.activations)
+                .map_err(|message| damaged(activations.path(), message))?;
+        }
         Ok((rows, samples))
     }
 

@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::assemble::{check_activations, check_layer, check_samples, sort};
+use super::assemble::{check_activations, check_lags, check_layer, check_samples, sort};
 use super::columns::{TableRow, sha256};
 use super::reader::TableFile;
 use super::table::{RowWriter, damaged};
@@ -210,10 +210,19 @@ fn check(layers: &Range<i32>, rows: &Rows, measures: &Measures) -> Result<(), St
             check_activations(layer, &samples, rows)?;
         }
     }
-    match rows.lags.iter().find(|row| !layers.contains(&row.layer)) {
-        Some(stray) => Err(format!("lags of layer {} do not belong here", stray.layer)),
-        None => Ok(()),
+    if measures.lags.is_some() {
+        let mut rest = rows.lags.as_slice();
+        for (layer, samples) in layers.clone().zip(&groups) {
+            let len = rest.partition_point(|row| row.layer <= layer);
+            let (lags, after) = rest.split_at(len);
+            check_lags(layer, samples, lags)?;
+            rest = after;
+        }
+        if let Some(stray) = rest.first() {
+            return Err(format!("lags of layer {} do not belong here", stray.layer));
+        }
     }
+    Ok(())
 }
 
 #[cfg(test)]

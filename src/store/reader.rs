@@ -11,6 +11,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
 use parquet::file::metadata::ParquetMetaData;
+use parquet::file::statistics::Statistics;
 
 use super::columns::{TableRow, wanted_columns};
 use super::table::{damaged, parquet_error};
@@ -88,21 +89,20 @@ impl<R: TableRow> TableFile<R> {
         provenance(&self.metadata)
     }
 
-    /// Whether the file says that its rows are sorted by layer first, as all do that attnscope wrote: a layer then is
-    /// a row group.
-    pub(super) fn is_sorted_by_layer(&self) -> bool {
-        let groups = self.metadata.metadata().row_groups().iter();
-        let mut firsts = groups.map(|group| {
-            let first = group.sorting_columns()?.first()?.column_idx;
-            Some(
-                group
-                    .columns()
-                    .get(usize::try_from(first).ok()?)?
-                    .column_path()
-                    .string(),
-            )
-        });
-        firsts.all(|first| first.as_deref() == Some("layer"))
+    /// Whether row group `i` holds layer `i` and nothing else, for all of them, as its statistics say: so it is in
+    /// files that attnscope wrote.
+    pub(super) fn row_groups_are_layers(&self) -> bool {
+        let groups = self.metadata.metadata().row_groups();
+        groups.iter().zip(0..).all(|(group, layer)| {
+            let columns = group.columns().iter();
+            let mut layers = columns.filter(|column| column.column_path().string() == "layer");
+            match layers.next().and_then(|column| column.statistics()) {
+                Some(Statistics::Int32(found)) => {
+                    [found.min_opt(), found.max_opt()] == [Some(&layer), Some(&layer)]
+                }
+                _ => false,
+            }
+        })
     }
 
     /// All rows of one row group.
@@ -139,6 +139,13 @@ pub(crate) enum TableKind {
 /// Which table the file `path` is, by its columns, and the facts in its footer.
 pub(super) fn describe(path: &Path) -> Result<(TableKind, Provenance)> {
     let (_, metadata) = open(path)?;
+    let has = |name: &str| metadata.schema().column_with_name(name).is_some();
+    if has("lag") || has("largest_token") {
+        return Err(damaged(
+            path,
+            "is a table of lags or activations; name the scan's directory, its samples.parquet or its heads.parquet",
+        ));
+    }
     let kind = match metadata.schema().column_with_name("sample") {
         Some(_) => {
             TableFile::<SampleRow>::open(path)?;
@@ -150,6 +157,11 @@ pub(super) fn describe(path: &Path) -> Result<(TableKind, Provenance)> {
         }
     };
     Ok((kind, provenance(&metadata)))
+}
+
+/// The facts in the footer of any parquet file.
+pub(super) fn footer(path: &Path) -> Result<Provenance> {
+    Ok(provenance(&open(path)?.1))
 }
 
 fn open(path: &Path) -> Result<(File, ArrowReaderMetadata)> {
@@ -288,6 +300,7 @@ pub fn read_heads(path: &Path) -> Result<Vec<HeadRow>> {
                     .and_modify(|sum| {
                         sum.samples += row.samples;
                         sum.sums.merge(&row.sums);
+                        sum.lag_fit = None;
                     })
                     .or_insert(row);
             }

@@ -317,3 +317,59 @@ fn a_third_scan_without_samples() {
     assert_eq!(tables.lines().filter(is_row).count(), 15);
     assert_eq!(tables.lines().filter(is_row).filter(is_wide).count(), 0);
 }
+
+/// Scans that have no samples, or one text, stand first, in the middle and last.
+#[test]
+fn scans_without_intervals_stand_anywhere() {
+    let world = World::new();
+    world.pair(&[]);
+    let one = world.path("one.jsonl");
+    fs::write(&one, "{\"text\": \"A single text of some words.\"}\n").unwrap();
+    world
+        .scan(&["--dataset", text(&one), "--out", "single"])
+        .succeeds();
+    fs::create_dir(world.path("heads")).unwrap();
+    fs::copy(
+        world.path("softmax/heads.parquet"),
+        world.path("heads/heads.parquet"),
+    )
+    .unwrap();
+    for (scans, have_intervals) in [
+        (
+            &["single", "softmax", "sigmoid"][..],
+            &[false, true, true][..],
+        ),
+        (&["softmax", "single", "sigmoid"], &[true, false, true]),
+        (&["heads", "sigmoid"], &[false, true]),
+        (&["heads", "single"], &[false, false]),
+        (
+            &["softmax", "heads", "single", "sigmoid"],
+            &[true, false, false, true],
+        ),
+    ] {
+        let found = world.compare(&[scans, &["--force", "--json"]].concat());
+        let found = found.succeeds().json();
+        let has_interval = |value: &Value| value["metrics"]["entropy"]["mean"]["low"].is_f64();
+        let found_intervals: Vec<bool> = found["scans"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(has_interval)
+            .collect();
+        assert_eq!(found_intervals, have_intervals, "{scans:?}");
+        for (pair, &has) in found["comparisons"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .zip(&have_intervals[1..])
+        {
+            let distance = &pair["metrics"]["entropy"]["wasserstein"];
+            assert!(distance["value"].is_f64());
+            assert_eq!(
+                distance["low"].is_f64(),
+                has && have_intervals[0],
+                "{scans:?}"
+            );
+        }
+    }
+}

@@ -1,6 +1,8 @@
 //! `scan --metrics`: what may be asked for, what is printed, and what a run that is continued must share.
 
-use super::World;
+use std::fs;
+
+use super::{World, text};
 
 #[test]
 fn bad_parameters_name_the_flag() {
@@ -16,7 +18,7 @@ fn bad_parameters_name_the_flag() {
         (["--top-k", "0"], ["--top-k", "non-zero"]),
         (
             ["--lag-min", "128"],
-            ["--lag-min 128 --lag-max 128", "several lags"],
+            ["--lag-min 128 --lag-max 128", "three lags"],
         ),
     ] {
         world.refused(&flags, 2, &says);
@@ -74,4 +76,124 @@ fn another_question_is_another_run() {
     world
         .scan(&["--metrics", "top_k_share", "--resume"])
         .succeeds();
+}
+
+/// A merge takes the tables of a run, all of them and no others.
+#[test]
+fn shards_are_merged_with_their_own_tables() {
+    let world = World::new();
+    let shard = |model: &str, shard: &str, out: &str| {
+        let arguments = [
+            "--model",
+            model,
+            "--metrics",
+            "all",
+            "--shard",
+            shard,
+            "--out",
+            out,
+        ];
+        world.scan(&arguments).succeeds();
+    };
+    let [softmax, sigmoid] = [0, 1].map(|at| text(&world.files.models[at]).to_owned());
+    shard(&softmax, "0/2", "0");
+    shard(&softmax, "1/2", "1");
+    shard(&sigmoid, "1/2", "other");
+    for table in ["samples", "lags", "activations"] {
+        let name = format!("{table}-00001-of-00002.parquet");
+        let own = fs::read(world.path("1").join(&name)).unwrap();
+        fs::copy(world.path("other").join(&name), world.path("1").join(&name)).unwrap();
+        let merge = ["merge", "0", "1", "--out", "merged"];
+        world.run(&merge).fails(
+            1,
+            &[&format!("1/{name}"), "its footer says", "of different runs"],
+        );
+        fs::remove_file(world.path("1").join(&name)).unwrap();
+        if table != "samples" {
+            let says = format!("has no {name}, which run.json speaks of");
+            world.run(&merge).fails(2, &[&says]);
+        }
+        fs::write(world.path("1").join(&name), own).unwrap();
+        assert!(!world.path("merged").exists());
+    }
+    world
+        .run(&["merge", "0", "1", "--out", "merged"])
+        .succeeds();
+}
+
+#[test]
+fn a_table_of_lags_is_not_compared() {
+    let world = World::new();
+    world.scan(&["--metrics", "lags,activations"]).succeeds();
+    for table in ["out/lags.parquet", "out/activations.parquet"] {
+        world
+            .run(&["compare", "out", table])
+            .fails(1, &[table, "is a table of lags or activations; name"]);
+    }
+}
+
+/// The same name for other numbers is one thing too many for a chart.
+#[test]
+fn other_parameters_are_other_metrics() {
+    let world = World::new();
+    for (k, out) in [("1", "one"), ("2", "two")] {
+        world
+            .scan(&[
+                "--metrics",
+                "sink_rate,diagonal_share",
+                "--sink-k",
+                k,
+                "--out",
+                out,
+            ])
+            .succeeds();
+    }
+    world.scan(&["--out", "none"]).succeeds();
+    let compared = world.run(&[
+        "compare",
+        "one",
+        "two",
+        "--permutations",
+        "9",
+        "--resamples",
+        "9",
+    ]);
+    let compared = compared.succeeds().stdout;
+    assert!(
+        compared.contains("sink_rate is not compared: "),
+        "{compared}"
+    );
+    assert!(
+        compared.contains("with other parameters than"),
+        "{compared}"
+    );
+    assert!(compared.contains("\ndiagonal share: "), "{compared}");
+    let compared = world.run(&[
+        "compare",
+        "none",
+        "one",
+        "--permutations",
+        "9",
+        "--resamples",
+        "9",
+    ]);
+    let compared = compared.succeeds().stdout;
+    assert!(
+        compared.contains("sink_rate is not compared: "),
+        "{compared}"
+    );
+    assert!(compared.contains("none) has not measured it"), "{compared}");
+    let page = [
+        "report",
+        "one",
+        "two",
+        "--permutations",
+        "9",
+        "--resamples",
+        "9",
+    ];
+    let page = world
+        .run(&[&page[..], &["--out", "page.html"]].concat())
+        .succeeds();
+    assert!(page.stderr.contains("sink_rate is not shown"), "{page}");
 }

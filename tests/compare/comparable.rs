@@ -2,8 +2,14 @@
 
 use std::fs;
 
+use arrow_array::RecordBatch;
 use attnscope::Error;
 use attnscope::compare::{Comparison, Request, compare};
+
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::metadata::SortingColumn;
+use parquet::file::properties::WriterProperties;
 
 use super::{golden, request};
 
@@ -136,4 +142,37 @@ fn a_damaged_table_is_named() {
         }
     }
     assert!(noticed > 0);
+}
+
+/// Tables that are sorted by layer, but whose row groups are not layers: what `pyarrow` writes if it is told to.
+#[test]
+fn row_groups_need_not_be_layers() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = fs::File::open(golden("small-softmax")).unwrap();
+    let table = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+    let schema = table.schema().clone();
+    let batches: Vec<RecordBatch> = table.build().unwrap().map(|batch| batch.unwrap()).collect();
+    let expected = compared(&["small-softmax", "small-sigmoid"]).unwrap();
+    for size in [7, 10_000] {
+        let path = dir.path().join(format!("groups-of-{size}.parquet"));
+        let properties = WriterProperties::builder()
+            .set_max_row_group_row_count(Some(size))
+            .set_sorting_columns(Some(vec![SortingColumn {
+                column_idx: schema.index_of("layer").unwrap() as i32,
+                descending: false,
+                nulls_first: false,
+            }]))
+            .build();
+        let file = fs::File::create(&path).unwrap();
+        let mut writer = ArrowWriter::try_new(file, schema.clone(), Some(properties)).unwrap();
+        for batch in &batches {
+            writer.write(batch).unwrap();
+        }
+        writer.close().unwrap();
+        let found = compare(&request(vec![path, golden("small-sigmoid")])).unwrap();
+        assert_eq!(
+            serde_json::to_value(&found.scans[0].metrics).unwrap(),
+            serde_json::to_value(&expected.scans[0].metrics).unwrap()
+        );
+    }
 }

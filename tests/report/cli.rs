@@ -56,7 +56,7 @@ fn what_cannot_be_reported_is_refused_with_its_remedy() {
         .run(&["report", "a", "b", "--out", "r.html", "--force"])
         .succeeds();
     assert!(
-        forced.stderr.contains("shown together because of --force"),
+        forced.stderr.contains("taken together because of --force"),
         "{forced}"
     );
     let differences = &page_data(&world.path("r.html"))["comparison"]["differences"];

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use attnscope::Error;
-use attnscope::store::{Parts, RunManifest, merge, read_heads};
+use attnscope::store::{Parts, RunManifest, merge, read_heads, samples_file_name};
 use tempfile::{TempDir, tempdir};
 
 use super::*;
@@ -33,10 +33,25 @@ fn two_runs(root: &TempDir) -> [PathBuf; 2] {
     dirs
 }
 
+/// The same rows as another run.
 fn edit(dir: &Path, change: impl Fn(&mut RunManifest)) {
     let mut run = RunManifest::read(dir).unwrap();
+    let table = dir.join(samples_file_name(run.sampling.shard));
+    let mut samples: Vec<i64> = read_all(&table).iter().map(|row| row.sample).collect();
     change(&mut run);
+    samples.sort_unstable();
+    samples.dedup();
+    fs::remove_dir_all(dir).unwrap();
+    let mut parts = Parts::create(dir, &fingerprint()).unwrap();
+    let rows = rows(&samples, 0..N_LAYERS);
+    parts.write(0, 0..N_LAYERS, rows).unwrap();
+    let shard = run.sampling.shard;
+    let provenance = run.provenance();
+    parts
+        .finish(N_LAYERS, &samples, shard, &provenance)
+        .unwrap();
     run.write(dir).unwrap();
+    parts.remove().unwrap();
 }
 
 #[test]
@@ -275,7 +290,8 @@ fn a_damaged_input_leaves_no_output() {
     let short = root.path().join("short");
     let mut parts = Parts::create(&short, &fingerprint()).unwrap();
     parts.write(0, 0..2, rows(&[77], 0..2)).unwrap();
-    parts.finish(2, &[77], None, &provenance()).unwrap();
+    let provenance = a_manifest().provenance();
+    parts.finish(2, &[77], None, &provenance).unwrap();
     a_manifest().write(&short).unwrap();
     assert_says(
         merge(&[a.clone(), short], &out),
