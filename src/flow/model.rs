@@ -128,7 +128,9 @@ impl Model {
             let found = parameters.values.len();
             return Err(invalid(
                 "values",
-                format!("{found} entries; a prediction of {p} entries and {d} scores need {p} × {d}"),
+                format!(
+                    "{found} entries; a prediction of {p} entries and {d} scores need {p} × {d}"
+                ),
             ));
         }
         check_finite("values", &parameters.values)?;

@@ -125,14 +125,18 @@ impl Draw {
         if !(condition_number >= 1.0 && condition_number.is_finite()) {
             return Err(invalid(
                 "condition number",
-                format!("is {condition_number}; the ratio of the largest to the smallest singular value is at least 1"),
+                format!(
+                    "is {condition_number}; the ratio of the largest to the smallest singular value is at least 1"
+                ),
             ));
         }
         let p = self.dimensions.predictions;
         if samples == 0 || samples.checked_mul(p).is_none() {
             return Err(invalid(
                 "samples",
-                format!("{samples} rows of {p} entries cannot be drawn; give at least one, and not too many"),
+                format!(
+                    "{samples} rows of {p} entries cannot be drawn; give at least one, and not too many"
+                ),
             ));
         }
         let mut random = self.random()?;
@@ -186,7 +190,9 @@ impl Draw {
             Some(1..) => Ok(NumpyRandom::new(self.seed)),
             _ => Err(invalid(
                 "dimensions",
-                format!("{p} × {d} values cannot be drawn; both must be at least 1, and not too large"),
+                format!(
+                    "{p} × {d} values cannot be drawn; both must be at least 1, and not too large"
+                ),
             )),
         }
     }

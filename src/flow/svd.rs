@@ -108,7 +108,10 @@ mod tests {
             }
             for i in 0..rows {
                 for j in 0..columns {
-                    let sum: f64 = triples.iter().map(|t| t.value * t.left[i] * t.right[j]).sum();
+                    let sum: f64 = triples
+                        .iter()
+                        .map(|t| t.value * t.left[i] * t.right[j])
+                        .sum();
                     worst = worst.max((sum - matrix[i * columns + j]).abs());
                 }
             }
