@@ -67,7 +67,7 @@ pub struct Run {
     pub steps: u64,
 }
 
-/// Scores and projections polarise under the logistic loss (Figure 2).
+/// Scores and projections polarise under the logistic loss.
 pub const LOGISTIC: Experiment = Experiment {
     name: "logistic",
     family: Family::Logistic,
