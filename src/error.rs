@@ -200,6 +200,36 @@ pub enum Error {
         message: String,
     },
 
+    /// A value-softmax problem, or the way to follow it, is impossible.
+    #[error("flow: {field}: {message}")]
+    Flow {
+        /// The parameter concerned.
+        field: &'static str,
+        /// What is wrong, and what to do.
+        message: String,
+    },
+
+    /// A descent has left the finite numbers.
+    #[error(
+        "flow: the run diverged: {} after {updates} updates at rate {rate}; {}; take a smaller rate",
+        not_finite(quantity, found),
+        kept(*recorded, *last_recorded)
+    )]
+    Diverged {
+        /// How many updates were made.
+        updates: u64,
+        /// The rate η.
+        rate: f64,
+        /// What is not finite.
+        quantity: &'static str,
+        /// Its entries.
+        found: Vec<f64>,
+        /// How many records were made before.
+        recorded: usize,
+        /// The number of updates at the last of them.
+        last_recorded: Option<u64>,
+    },
+
     /// The tensor library failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
@@ -210,7 +240,7 @@ impl Error {
     /// 5 does not fit in memory, 75 interrupted. (6, non-finite rows, is no error: the scan finished.)
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Usage(_) | Error::OutDir { .. } => 2,
+            Error::Usage(_) | Error::OutDir { .. } | Error::Flow { .. } => 2,
             Error::Config { .. }
             | Error::UnknownModelType { .. }
             | Error::Checkpoint { .. }
@@ -225,7 +255,11 @@ impl Error {
             Error::DoesNotFit(_) => 5,
             Error::Tensor(error) if is_out_of_memory(error) => 5,
             Error::Interrupted { .. } => 75,
-            Error::Io { .. } | Error::Parquet { .. } | Error::Figure { .. } | Error::Tensor(_) => 1,
+            Error::Io { .. }
+            | Error::Parquet { .. }
+            | Error::Figure { .. }
+            | Error::Diverged { .. }
+            | Error::Tensor(_) => 1,
         }
     }
 
@@ -263,4 +297,23 @@ fn io_remedy(error: &std::io::Error) -> &'static str {
 
 fn count(n: usize, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
+}
+
+/// The first entry that is infinite or NaN.
+fn not_finite(quantity: &str, entries: &[f64]) -> String {
+    match entries.iter().position(|x| !x.is_finite()) {
+        Some(0) if entries.len() == 1 => format!("{quantity} is {}", entries[0]),
+        Some(at) => format!("{quantity}[{at}] is {}", entries[at]),
+        None => format!("{quantity} is not finite"),
+    }
+}
+
+fn kept(records: usize, last: Option<u64>) -> String {
+    match last {
+        Some(last) => format!(
+            "kept: {}, the last after {last} updates",
+            count(records, "record", "records")
+        ),
+        None => "nothing was recorded before".to_owned(),
+    }
 }

@@ -33,6 +33,7 @@
 //! | [`inspect`] | one text: the attention map of every head, as a page and as a table |
 //! | [`page`] | self-contained interactive pages: scripts, charts and data in one HTML file |
 //! | [`figures`] | histograms, heat maps, scores by layer and scatter plots of scans, as SVG and PNG |
+//! | [`flow`] | the value-softmax model: losses, normalisations, gradient descent from the paper's starting points |
 //! | [`demo`] | the checkpoints and texts that ship in the binary |
 //! | [`machine`] | how much memory and disk there is |
 //! | [`random`] | CPython's and NumPy's random numbers |
@@ -176,6 +177,7 @@ pub mod corpus;
 pub mod demo;
 pub mod error;
 pub mod figures;
+pub mod flow;
 pub mod hub;
 pub mod inspect;
 pub mod layers;

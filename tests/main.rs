@@ -6,6 +6,7 @@ mod convert;
 mod corpus;
 mod demo;
 mod figures;
+mod flow;
 mod golden;
 mod hub;
 mod inspect;
