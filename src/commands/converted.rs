@@ -9,9 +9,10 @@ use super::{convert, terminal};
 use crate::{
     Error, Result,
     convert::{self as conversion, OutputType, Request},
-    hub::{HubSettings, bucket::BucketSettings},
+    hub::{Hub, HubSettings, bucket::BucketSettings},
     machine::human,
     manifest::ModelManifest,
+    scan::sources::{self, ModelFiles},
 };
 
 /// How a conversion is asked for.
@@ -41,9 +42,21 @@ impl Converter {
         Ok(request.out)
     }
 
+    /// What `--model` and `--revision` name: on the disk, on the Hub, or converted.
+    pub fn model(
+        &self,
+        argument: &str,
+        revision: Option<&str>,
+        hub: &dyn Fn() -> Result<Hub>,
+        offline: bool,
+    ) -> Result<ModelFiles> {
+        let converted = |model: &_| self.find_or_offer(model, offline);
+        sources::model(argument, revision, hub, &converted)
+    }
+
     /// The conversion of `model` if the cache holds it. If not, it is offered to a person at a terminal, and a
     /// program is told how to get it.
-    pub fn find_or_offer(&self, model: &ModelManifest, offline: bool) -> Result<PathBuf> {
+    fn find_or_offer(&self, model: &ModelManifest, offline: bool) -> Result<PathBuf> {
         let settings = HubSettings::from_env()?;
         if let Some(dir) = conversion::cached(&settings.assets, &model.name) {
             return Ok(dir);

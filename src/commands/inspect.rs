@@ -10,7 +10,7 @@ use crate::{
     Error,
     inspect::{self, Outcome, Request, Selection, Text},
     machine::human,
-    scan::{device, sources},
+    scan::device,
 };
 
 /// Heads that are listed.
@@ -109,8 +109,7 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
         bucket: args.bucket.settings(),
         quiet,
     };
-    let converted = |model: &_| converter.find_or_offer(model, args.offline);
-    let model = sources::model(&args.model, args.revision.as_deref(), &hub, &converted)?;
+    let model = converter.model(&args.model, args.revision.as_deref(), &hub, args.offline)?;
     terminal::catch_signals();
     let request = Request {
         model,

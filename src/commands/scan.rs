@@ -121,8 +121,7 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
         bucket: args.bucket.settings(),
         quiet,
     };
-    let converted = |model: &_| converter.find_or_offer(model, args.offline);
-    let model = sources::model(&args.model, args.revision.as_deref(), &hub, &converted)?;
+    let model = converter.model(&args.model, args.revision.as_deref(), &hub, args.offline)?;
     let dataset = sources::dataset(
         &args.dataset,
         args.text_column.as_deref(),

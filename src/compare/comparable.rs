@@ -110,7 +110,7 @@ impl Held {
             }
         }
         Ok(Self {
-            draws: draws(&scans, &labels),
+            draws: draws(&scans, &labels, &verdicts),
             same_texts: verdicts
                 .iter()
                 .map(|verdict| verdict.is_known.then_some(verdict.same_texts))
@@ -124,11 +124,14 @@ impl Held {
 }
 
 /// Scans of the same texts share a draw: each that of the first one before it that has its texts.
-fn draws(scans: &[Scan], labels: &[String]) -> Vec<usize> {
+/// `verdicts` are those of all but the first, held against it.
+fn draws(scans: &[Scan], labels: &[String], verdicts: &[Verdict]) -> Vec<usize> {
     let mut draws: Vec<usize> = Vec::new();
     for i in 0..scans.len() {
-        let shared = (0..i)
-            .find(|&j| hold_against((&labels[j], &scans[j]), (&labels[i], &scans[i])).same_texts);
+        let shared = (0..i).find(|&j| match j {
+            0 => verdicts[i - 1].same_texts,
+            _ => hold_against((&labels[j], &scans[j]), (&labels[i], &scans[i])).same_texts,
+        });
         let new = draws.iter().map(|draw| draw + 1).max().unwrap_or(0);
         draws.push(shared.map_or(new, |j| draws[j]));
     }

@@ -6,7 +6,6 @@
 //! first-token share, `sink_heads`. Seed, permutations, resamples, version, differences (if it was
 //! forced) and remarks are in the footer.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -28,25 +27,7 @@ const FILES: [&str; 2] = ["comparison.parquet", "comparison.json"];
 /// # Errors
 /// [`Error::OutDir`] with the file's name.
 pub fn refuse_occupied(out: &Path) -> Result<()> {
-    if fs::metadata(out).is_ok_and(|found| !found.is_dir()) {
-        return Err(Error::OutDir {
-            path: out.to_path_buf(),
-            message: "is a file; choose another --out".into(),
-        });
-    }
-    match FILES
-        .iter()
-        .map(|name| out.join(name))
-        .find(|path| fs::symlink_metadata(path).is_ok())
-    {
-        None => Ok(()),
-        Some(path) => Err(Error::OutDir {
-            path,
-            message:
-                "is there already, and a comparison is never overwritten; choose another --out"
-                    .into(),
-        }),
-    }
+    store::refuse_existing(out, FILES.iter().map(|name| out.join(name)), "comparison")
 }
 
 /// Writes both files into `out`, which is created if need be. Both are complete before either gets its name.

@@ -1,6 +1,5 @@
 //! The files of figures.
 
-use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -19,21 +18,8 @@ pub fn refuse_occupied(out: &Path, metrics: &[Metric], formats: &[Format]) -> Re
 }
 
 fn refuse<'a>(out: &Path, names: impl Iterator<Item = &'a str>, formats: &[Format]) -> Result<()> {
-    if fs::metadata(out).is_ok_and(|found| !found.is_dir()) {
-        return Err(Error::OutDir {
-            path: out.to_path_buf(),
-            message: "is a file; choose another --out".into(),
-        });
-    }
-    let mut paths = names.flat_map(|name| formats.iter().map(|format| path(out, name, *format)));
-    match paths.find(|path| fs::symlink_metadata(path).is_ok()) {
-        None => Ok(()),
-        Some(path) => Err(Error::OutDir {
-            path,
-            message: "is there already, and a figure is never overwritten; choose another --out"
-                .into(),
-        }),
-    }
+    let paths = names.flat_map(|name| formats.iter().map(|format| path(out, name, *format)));
+    store::refuse_existing(out, paths, "figure")
 }
 
 fn path(out: &Path, name: &str, format: Format) -> PathBuf {

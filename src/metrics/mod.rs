@@ -53,15 +53,18 @@ impl RowStatistics {
 
     /// Whether all statistics of row `at` are finite; rows that are not enter no sum.
     pub fn is_finite(&self, at: usize) -> bool {
-        [
+        is_finite_row([
             self.max[at],
             self.total[at],
             self.first[at],
             self.entropy[at],
-        ]
-        .iter()
-        .all(|statistic| statistic.is_finite())
+        ])
     }
+}
+
+/// Whether a row with these statistics enters any sum.
+fn is_finite_row(statistics: [f32; 4]) -> bool {
+    statistics.iter().all(|statistic| statistic.is_finite())
 }
 
 /// A sigmoid row whose total is below this carries no weight that float32 could tell from none: it has no

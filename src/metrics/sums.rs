@@ -2,7 +2,7 @@
 
 use std::ops::{Index, IndexMut};
 
-use super::{Measures, TOTAL_EPSILON};
+use super::{Measures, Metric, TOTAL_EPSILON, is_finite_row};
 
 /// Sums over the attention rows of one head: of one sample, or of many.
 ///
@@ -32,7 +32,7 @@ impl HeadSums {
     /// Adds one row.
     pub fn add_row(&mut self, max: f32, total: f32, first: f32, entropy: f32) {
         self.tokens += 1;
-        if !(max.is_finite() && total.is_finite() && first.is_finite() && entropy.is_finite()) {
+        if !is_finite_row([max, total, first, entropy]) {
             self.non_finite_rows += 1;
             return;
         }
@@ -65,14 +65,12 @@ impl HeadSums {
 
     /// The means people read; NaN where no finite row was seen.
     pub fn means(&self) -> HeadMeans {
-        let rows = self.finite_rows() as f64;
-        let mean = |sum: f64| if rows > 0.0 { sum / rows } else { f64::NAN };
         HeadMeans {
-            sparsity_score: mean(self.max_share_sum),
-            first_token_share: mean(self.first_share_sum),
-            max_weight: mean(self.max_weight_sum),
-            total_weight: mean(self.total_weight_sum),
-            entropy: mean(self.entropy_sum),
+            sparsity_score: Metric::SparsityScore.score(self),
+            first_token_share: Metric::FirstTokenShare.score(self),
+            max_weight: Metric::MaxWeight.score(self),
+            total_weight: Metric::TotalWeight.score(self),
+            entropy: Metric::Entropy.score(self),
         }
     }
 }

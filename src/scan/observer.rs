@@ -58,15 +58,9 @@ impl<'a> SampleObserver<'a> {
         let Some(layer) = self.layer.take() else {
             return;
         };
-        for (head, lags) in (0..).zip(layer.lags) {
-            let lags = lags.rows.iter().zip(&lags.share_sums);
-            let rows = (0..).zip(lags).map(|(lag, (&rows, &share_sum))| LagRow {
-                layer: layer.layer_idx as i32,
-                head,
-                lag,
-                rows,
-                share_sum,
-            });
+        let layer_idx = layer.layer_idx as i32;
+        for (head, lags) in (0..).zip(&layer.lags) {
+            let rows = LagRow::of_head(layer_idx, head, lags);
             self.rows.lags.extend(rows);
         }
     }

@@ -72,7 +72,10 @@ pub(super) fn assemble(
             for head in &mut layer_heads {
                 head.lag_fit = lags.get(&head.head).and_then(|lags| lags.fit(window));
             }
-            table.write(&lag_rows(layer, &lags))?;
+            let rows = lags
+                .iter()
+                .flat_map(|(&head, lags)| LagRow::of_head(layer, head, lags));
+            table.write(&rows.collect::<Vec<_>>())?;
         }
         if let Some(table) = &mut activations_table {
             check_activations(layer, samples, &rows.activations).map_err(wrong)?;
@@ -270,21 +273,4 @@ fn sum_lags(rows: &[LagRow]) -> Result<BTreeMap<i32, LagSums>, String> {
         sums.add_sum(lag, row.rows, row.share_sum);
     }
     Ok(heads)
-}
-
-fn lag_rows(layer: i32, heads: &BTreeMap<i32, LagSums>) -> Vec<LagRow> {
-    let rows = |(&head, sums): (&i32, &LagSums)| -> Vec<LagRow> {
-        let lags = sums.rows.iter().zip(&sums.share_sums);
-        (0..)
-            .zip(lags)
-            .map(|(lag, (&rows, &share_sum))| LagRow {
-                layer,
-                head,
-                lag,
-                rows,
-                share_sum,
-            })
-            .collect()
-    };
-    heads.iter().flat_map(rows).collect()
 }

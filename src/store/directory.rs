@@ -202,6 +202,27 @@ pub(super) fn file_names(dir: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Fails if `out` is a file, or if one of the `files` is there: a `what` is never overwritten.
+///
+/// # Errors
+/// [`Error::OutDir`] with the path.
+pub(crate) fn refuse_existing(
+    out: &Path,
+    mut files: impl Iterator<Item = PathBuf>,
+    what: &str,
+) -> Result<()> {
+    if fs::metadata(out).is_ok_and(|found| !found.is_dir()) {
+        return Err(refused(out, "is a file; choose another --out"));
+    }
+    match files.find(|path| fs::symlink_metadata(path).is_ok()) {
+        None => Ok(()),
+        Some(path) => Err(refused(
+            &path,
+            format!("is there already, and a {what} is never overwritten; choose another --out"),
+        )),
+    }
+}
+
 /// The directory `path` is not fit for what was asked.
 pub(super) fn refused(path: &Path, message: impl Into<String>) -> Error {
     Error::OutDir {

@@ -9,7 +9,7 @@ use super::SampleReader;
 use super::assemble::{check_layer, check_samples, sort_samples};
 use super::directory::{self, RUN_JSON, heads_file_name, refused, run_files, samples_file_name};
 use super::manifest::RunManifest;
-use super::reader::{TableFile, TableKind, describe, footer};
+use super::reader::{TableFile, TableKind, describe};
 use super::table::damaged;
 use super::{HeadRow, Parts, Provenance, SampleRow, read_heads};
 use crate::corpus::TextsSum;
@@ -128,29 +128,41 @@ fn find_in_directory(dir: &Path) -> Result<Tables> {
         TableKind::Samples => directory::samples_files(&path)?,
         TableKind::Heads => directory::heads_files(&path)?,
     };
-    for file in &files {
-        describe(file)?;
+    let mut footers = Vec::with_capacity(files.len());
+    for file in files {
+        let facts = describe(&file)?.1;
+        footers.push((file, facts));
     }
-    let provenance = shared_facts(dir, &files, run.as_ref())?;
+    let is_set = footers.len() > 1;
+    let provenance = shared_facts(dir, footers, run.as_ref())?;
     Ok(Tables {
         path,
         kind,
         run,
         provenance,
-        is_set: files.len() > 1,
+        is_set,
     })
 }
 
-/// Checks that the footer of a run's table is the run's.
+/// Checks that the facts in the footer of a run's table are the run's.
 ///
 /// # Errors
 /// [`Error::Parquet`] naming the fact in which it is not.
-pub(super) fn check_footer(dir: &Path, run: &RunManifest, file: &Path) -> Result<()> {
-    shared_facts(dir, &[file.to_path_buf()], Some(run)).map(drop)
+pub(super) fn check_footer(
+    dir: &Path,
+    run: &RunManifest,
+    file: &Path,
+    facts: Provenance,
+) -> Result<()> {
+    shared_facts(dir, vec![(file.to_path_buf(), facts)], Some(run)).map(drop)
 }
 
-/// What the manifest and the footers of all `files` say; they must say the same.
-fn shared_facts(dir: &Path, files: &[PathBuf], run: Option<&RunManifest>) -> Result<Provenance> {
+/// What the manifest and the footers of all files say; they must say the same.
+fn shared_facts(
+    dir: &Path,
+    files: Vec<(PathBuf, Provenance)>,
+    run: Option<&RunManifest>,
+) -> Result<Provenance> {
     let is_set = files.len() > 1;
     let comparable = |mut facts: Provenance| {
         facts.retain(|key, _| {
@@ -164,8 +176,7 @@ fn shared_facts(dir: &Path, files: &[PathBuf], run: Option<&RunManifest>) -> Res
     });
     // The texts of a set are those of all its shards.
     let mut texts = Some(TextsSum::default());
-    for file in files {
-        let facts = footer(file)?;
+    for (file, facts) in files {
         let own = facts.get(TEXTS_SUM).and_then(|text| text.parse().ok());
         texts = texts.zip(own).map(|(mut sum, own)| {
             sum.add(own);
@@ -198,7 +209,7 @@ fn shared_facts(dir: &Path, files: &[PathBuf], run: Option<&RunManifest>) -> Res
                 value(&facts),
                 value(expected)
             );
-            return Err(damaged(file, message));
+            return Err(damaged(&file, message));
         }
     }
     let mut facts = shared.map(|(_, facts)| facts).unwrap_or_default();

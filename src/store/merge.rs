@@ -80,8 +80,8 @@ fn open_table<R: TableRow>(dir: &Path, run: &RunManifest, name: String) -> Resul
             format!("has no {name}, which {RUN_JSON} speaks of; copy it here, or scan again");
         return Err(refused(dir, message));
     }
-    let table = TableFile::open(&path)?;
-    check_footer(dir, run, &path)?;
+    let table = TableFile::<R>::open(&path)?;
+    check_footer(dir, run, &path, table.provenance())?;
     Ok(table)
 }
 

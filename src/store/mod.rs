@@ -41,7 +41,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::metrics::{HeadSums, LagFit, Magnitudes};
+use crate::metrics::{HeadSums, LagFit, LagSums, Magnitudes};
 
 mod assemble;
 mod atomic;
@@ -61,10 +61,10 @@ pub(crate) use assemble::{only_in, sum_heads};
 pub use atomic::{AtomicFile, remove_leftovers, write_atomically, write_json};
 pub(crate) use atomic::{create_directory, sync_directory};
 pub(crate) use differences::fingerprints_differ;
-pub(crate) use directory::listing;
 pub use directory::{
     RUN_JSON, activations_file_name, heads_file_name, lags_file_name, samples_file_name,
 };
+pub(crate) use directory::{listing, refuse_existing};
 pub(crate) use inspect::{find_tables, read_complete_heads, read_layers};
 pub(crate) use lock::lock;
 pub use manifest::{
@@ -132,6 +132,24 @@ pub struct LagRow {
 }
 
 impl LagRow {
+    /// The rows of one head.
+    pub(crate) fn of_head(
+        layer: i32,
+        head: i32,
+        lags: &LagSums,
+    ) -> impl Iterator<Item = LagRow> + use<'_> {
+        let sums = lags.rows.iter().zip(&lags.share_sums);
+        (0..)
+            .zip(sums)
+            .map(move |(lag, (&rows, &share_sum))| LagRow {
+                layer,
+                head,
+                lag,
+                rows,
+                share_sum,
+            })
+    }
+
     /// The mean share at this lag; NaN without rows.
     pub fn mean_share(&self) -> f64 {
         match self.rows {

@@ -159,11 +159,6 @@ pub(super) fn describe(path: &Path) -> Result<(TableKind, Provenance)> {
     Ok((kind, provenance(&metadata)))
 }
 
-/// The facts in the footer of any parquet file.
-pub(super) fn footer(path: &Path) -> Result<Provenance> {
-    Ok(provenance(&open(path)?.1))
-}
-
 fn open(path: &Path) -> Result<(File, ArrowReaderMetadata)> {
     let file = File::open(path).map_err(Error::io(path))?;
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
