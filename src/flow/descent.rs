@@ -24,6 +24,7 @@ pub struct Descent {
     parameters: Parameters,
     pass: Pass,
     updates: u64,
+    strength: f64,
 }
 
 /// The model after some number of updates.
@@ -32,8 +33,13 @@ pub struct Snapshot<'a> {
     /// How many updates were made; 0 is the start. (The notebook counts from 0 and mostly records after the
     /// update: its iteration i is `updates = i + 1`.)
     pub updates: u64,
+    /// t: the rate times the number of updates.
+    pub time: f64,
     /// L.
     pub loss: f64,
+    /// S(t) = ∫ ‖∂L/∂θ‖ dτ, the strength of the polarisation so far: here the sum over all updates, times the rate.
+    /// With the logistic loss and ‖β‖ = 1 the integrand is the paper's s = 1 / (1 + exp(βᵀθ)).
+    pub strength: f64,
     /// a, d entries.
     pub scores: &'a [f64],
     /// σ, d entries.
@@ -60,6 +66,7 @@ impl Descent {
             rate,
             parameters: problem.start().clone(),
             updates: 0,
+            strength: 0.0,
         })
     }
 
@@ -101,7 +108,9 @@ impl Descent {
             }
             record(&Snapshot {
                 updates: self.updates,
+                time: self.rate * self.updates as f64,
                 loss,
+                strength: self.strength,
                 scores: &self.parameters.scores,
                 weights: &self.pass.weights,
                 prediction: &self.pass.prediction,
@@ -132,6 +141,7 @@ impl Descent {
         self.pass
             .subtract_values(&self.model, self.rate, scores, values);
         self.pass.subtract_scores(self.rate, scores);
+        self.strength += self.rate * self.pass.gradient_norm();
         self.updates += 1;
     }
 
@@ -158,8 +168,12 @@ fn all_finite(entries: &[f64]) -> bool {
 pub struct Trajectory {
     /// Number of updates of each record.
     pub updates: Vec<u64>,
+    /// t of each record.
+    pub times: Vec<f64>,
     /// L of each record.
     pub losses: Vec<f64>,
+    /// S of each record.
+    pub strengths: Vec<f64>,
     /// a: records × d.
     pub scores: Vec<f64>,
     /// σ: records × d.
@@ -174,6 +188,8 @@ impl Trajectory {
     /// Appends a record.
     pub fn push(&mut self, snapshot: &Snapshot<'_>) {
         self.updates.push(snapshot.updates);
+        self.times.push(snapshot.time);
+        self.strengths.push(snapshot.strength);
         self.losses.push(snapshot.loss);
         self.scores.extend_from_slice(snapshot.scores);
         self.weights.extend_from_slice(snapshot.weights);

@@ -57,6 +57,8 @@ pub struct Experiment<'a> {
 pub struct Run {
     /// The experiment it belongs to.
     pub experiment: &'static str,
+    /// Of NumPy's legacy generator, from which the start was drawn.
+    pub seed: u32,
     /// κ, of regressions.
     pub condition_number: Option<f64>,
     /// The model and its start.
@@ -172,6 +174,7 @@ impl Experiment<'_> {
                 let mut add = |condition_number, problem| {
                     runs.push(Run {
                         experiment: self.name,
+                        seed: self.seed,
                         condition_number,
                         problem,
                         rate: self.rate,

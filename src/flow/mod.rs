@@ -18,6 +18,7 @@
 //! | [`problem`] | a model and where it starts; the random draws of the paper's notebook |
 //! | [`experiments`] | the notebook's experiments and their constants |
 //! | [`descent`] | gradient descent, and what it records |
+//! | [`follow`] | a run with its records |
 //!
 //! Everything is float64. Sums are taken in a fixed order, so that a run is the same bit for bit whenever it is
 //! repeated with the same binary; NumPy adds in another order, so its runs differ from ours by rounding.
@@ -37,6 +38,7 @@
 mod dense;
 pub mod descent;
 pub mod experiments;
+pub mod follow;
 pub mod model;
 pub mod normalization;
 pub mod objective;

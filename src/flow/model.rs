@@ -1,6 +1,6 @@
 //! A loss of `V σ(a)` and its gradients.
 
-use super::dense::{multiply, multiply_transposed, subtract_outer};
+use super::dense::{dot, multiply, multiply_transposed, subtract_outer};
 use super::normalization::Normalization;
 use super::objective::{Objective, check_finite, invalid};
 use crate::Result;
@@ -114,9 +114,23 @@ impl Model {
         Ok(gradient)
     }
 
+    /// u = Vᵀβ (Uᵀβ in the tied form), d entries, of the losses that have a β: logistic and square.
+    /// Fails if `values` is not p × d.
+    pub fn projections(&self, values: &[f64]) -> Result<Option<Vec<f64>>> {
+        self.check_values(values)?;
+        Ok(match &self.objective {
+            Objective::Logistic { target } | Objective::Square { target } => {
+                let mut projections = vec![0.0; self.positions];
+                multiply_transposed(values, target, &mut projections);
+                Some(projections)
+            }
+            Objective::Regression { .. } | Objective::CrossEntropy { .. } => None,
+        })
+    }
+
     /// Whether `parameters` have the model's shapes and are finite.
     pub(super) fn check(&self, parameters: &Parameters) -> Result<()> {
-        let (p, d) = (self.predictions, self.positions);
+        let d = self.positions;
         if parameters.scores.len() != d {
             let found = parameters.scores.len();
             return Err(invalid(
@@ -124,8 +138,15 @@ impl Model {
                 format!("{found} entries; the model has {d} scores"),
             ));
         }
-        if p.checked_mul(d) != Some(parameters.values.len()) {
-            let found = parameters.values.len();
+        self.check_values(&parameters.values)?;
+        check_finite("values", &parameters.values)?;
+        check_finite("scores", &parameters.scores)
+    }
+
+    fn check_values(&self, values: &[f64]) -> Result<()> {
+        let (p, d) = (self.predictions, self.positions);
+        if p.checked_mul(d) != Some(values.len()) {
+            let found = values.len();
             return Err(invalid(
                 "values",
                 format!(
@@ -133,8 +154,7 @@ impl Model {
                 ),
             ));
         }
-        check_finite("values", &parameters.values)?;
-        check_finite("scores", &parameters.scores)
+        Ok(())
     }
 }
 
@@ -215,6 +235,11 @@ impl Pass {
                 multiply_transposed(values, &self.tied_gradient, &mut self.score_gradient);
             }
         }
+    }
+
+    /// ‖∂L/∂θ‖ of the last [`Self::backward`].
+    pub(super) fn gradient_norm(&self) -> f64 {
+        dot(&self.prediction_gradient, &self.prediction_gradient).sqrt()
     }
 
     /// `values −= rate · ∂L/∂V`; `scores` are those of the last [`Self::backward`].
