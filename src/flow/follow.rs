@@ -1,16 +1,213 @@
-//! A run that was followed, and what became of it.
+//! Many runs at once.
+//!
+//! Runs of one shape, form, σ and kind of objective are followed side by side, one per lane of a vector register, and
+//! the groups on all cores; large models, whose values would leave the cache, one by one. A run has the same bits
+//! whichever way it is followed.
 
-use super::descent::Trajectory;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+
+use super::descent::descend;
+use super::dormand_prince::{Tolerances, integrate};
 use super::experiments::Run;
-use crate::Error;
+use super::objective::invalid;
+use super::replicas::Replicas;
+use super::trajectory::{Followed, Track};
+use crate::Result;
+use crate::layers::lanes::WIDTH;
 
-/// A run and its records.
-#[derive(Debug)]
-pub struct Followed {
-    /// What was followed.
-    pub run: Run,
-    /// What was recorded, up to the failure if there was one.
-    pub trajectory: Trajectory,
-    /// Why it ended early: [`Error::Diverged`].
-    pub failure: Option<Error>,
+/// Values of the largest model that is followed side by side with others: eight of them are 256 KiB.
+const LARGEST_BESIDE: usize = 4096;
+
+/// How runs are followed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Integrator {
+    /// Plain gradient descent, [`Run::steps`] updates at the run's rate.
+    Descent,
+    /// The gradient flow up to t = rate × steps.
+    Flow(Tolerances),
+}
+
+/// How runs are followed, and what is kept of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// With what.
+    pub integrator: Integrator,
+    /// When.
+    pub records: Records,
+    /// Whether every record keeps V (or U).
+    pub keep_values: bool,
+}
+
+/// When to record.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Records {
+    /// At the start, and at so many times that are equally spaced on a logarithmic axis, from one update (or t = rate)
+    /// to the end. Gradient descent has fewer where they fall on the same update.
+    Logarithmic(usize),
+    /// After these numbers of updates (or at rate × these), which ascend; a run ends with the last.
+    At(Vec<u64>),
+}
+
+impl Records {
+    /// Numbers of updates, which ascend from 0; whole ones for gradient descent.
+    fn updates(&self, run: &Run, whole: bool) -> Vec<f64> {
+        match self {
+            Records::At(updates) => updates.iter().map(|&at| at as f64).collect(),
+            Records::Logarithmic(count) => {
+                let (steps, last) = (run.steps as f64, count.saturating_sub(1).max(1) as f64);
+                let spaced = (0..*count).map(|k| {
+                    let at = match k as f64 {
+                        k if k == last || *count == 1 => steps,
+                        k => steps.powf(k / last),
+                    };
+                    if whole { at.round() } else { at }
+                });
+                let mut updates: Vec<f64> = std::iter::once(0.0).chain(spaced).collect();
+                updates.dedup_by(|b, a| *b <= *a);
+                updates
+            }
+        }
+    }
+}
+
+/// Follows `runs`, on all cores, and calls `finished` with the number of those that are done. The results are in the
+/// order of the runs.
+///
+/// # Errors
+/// [`Error::Flow`](crate::Error::Flow) for rates that are not above 0, for records that do not ascend, for tolerances
+/// below the precision of float64, and for the flow of a tied form whose σ has a kink. A run that diverges is no
+/// error: its [`Followed::failure`] says so.
+pub fn follow(
+    runs: Vec<Run>,
+    settings: &Settings,
+    finished: impl Fn(usize) + Sync,
+) -> Result<Vec<Followed>> {
+    for run in &runs {
+        check(run, settings)?;
+    }
+    let groups = groups(&runs);
+    let done = AtomicUsize::new(0);
+    let tracks: Vec<Vec<Track>> = groups
+        .par_iter()
+        .map(|group| {
+            let members: Vec<&Run> = group.iter().map(|&at| &runs[at]).collect();
+            let tracks = match members[..] {
+                [run] => follow_beside([run], settings)?.into(),
+                _ => {
+                    // Lanes without a run of their own repeat the last.
+                    let lanes = std::array::from_fn(|i| members[i.min(members.len() - 1)]);
+                    let mut tracks: Vec<Track> = follow_beside::<WIDTH>(lanes, settings)?.into();
+                    tracks.truncate(members.len());
+                    tracks
+                }
+            };
+            finished(done.fetch_add(members.len(), Ordering::Relaxed) + members.len());
+            Ok(tracks)
+        })
+        .collect::<Result<_>>()?;
+    let mut by_run: Vec<Option<Track>> = runs.iter().map(|_| None).collect();
+    for (at, track) in groups
+        .into_iter()
+        .flatten()
+        .zip(tracks.into_iter().flatten())
+    {
+        by_run[at] = Some(track);
+    }
+    let finish = |(run, track): (Run, Option<Track>)| {
+        track.unwrap_or_default().finish(run, settings.keep_values)
+    };
+    Ok(runs.into_par_iter().zip(by_run).map(finish).collect())
+}
+
+fn check(run: &Run, settings: &Settings) -> Result<()> {
+    if !(run.rate > 0.0 && run.rate.is_finite()) {
+        let message = format!("is {}; it must be above 0, like 0.1", run.rate);
+        return Err(invalid("rate", message));
+    }
+    if let Records::At(updates) = &settings.records
+        && !updates.is_sorted_by(|a, b| a < b)
+    {
+        return Err(invalid("records", "must ascend, each once; sort them"));
+    }
+    if let Integrator::Flow(tolerances) = settings.integrator {
+        let Tolerances {
+            relative, absolute, ..
+        } = tolerances;
+        if !((1e-14..1.0).contains(&relative) && absolute > 0.0 && absolute.is_finite()) {
+            return Err(invalid(
+                "tolerances",
+                format!(
+                    "are {relative} and {absolute}; the relative one must lie between 1e-14 and 1, the absolute one above 0"
+                ),
+            ));
+        }
+        let model = run.problem.model();
+        let has_kink = model.sigma().function().activation().has_kink();
+        if has_kink && model.form() == super::model::Form::Tied {
+            return Err(invalid(
+                "sigma",
+                format!(
+                    "the flow of the tied form cannot pass the kink of {}; follow it by gradient descent",
+                    model.sigma()
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Runs that can be followed side by side.
+fn groups(runs: &[Run]) -> Vec<Vec<usize>> {
+    let alike = |a: &Run, b: &Run| {
+        let (x, y) = (a.problem.model(), b.problem.model());
+        x.is_like(y) && a.steps == b.steps
+    };
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    // The groups that still have room, so that thousands of runs need not be compared with each other.
+    let mut open: Vec<usize> = Vec::new();
+    for (at, run) in runs.iter().enumerate() {
+        let model = run.problem.model();
+        let is_small = model.predictions() * model.positions() <= LARGEST_BESIDE;
+        let found = open
+            .iter()
+            .position(|&group| alike(&runs[groups[group][0]], run));
+        match found.filter(|_| is_small) {
+            Some(place) => {
+                groups[open[place]].push(at);
+                if groups[open[place]].len() == WIDTH {
+                    open.swap_remove(place);
+                }
+            }
+            None => {
+                if is_small {
+                    open.push(groups.len());
+                }
+                groups.push(vec![at]);
+            }
+        }
+    }
+    groups
+}
+
+fn follow_beside<const N: usize>(runs: [&Run; N], settings: &Settings) -> Result<[Track; N]> {
+    match settings.integrator {
+        Integrator::Descent => {
+            let at = settings.records.updates(runs[0], true);
+            let at: Vec<u64> = at.into_iter().map(|at| at as u64).collect();
+            Ok(descend(runs, &at))
+        }
+        Integrator::Flow(tolerances) => {
+            let times = runs.map(|run| -> Vec<f64> {
+                let at = settings.records.updates(run, false).into_iter();
+                at.map(|at| at * run.rate).collect()
+            });
+            let times: Vec<&[f64]> = times.iter().map(Vec::as_slice).collect();
+            let mut tracks: [Track; N] = std::array::from_fn(|_| Track::default());
+            let (mut replicas, state) = Replicas::new(runs);
+            integrate(&mut replicas, state, &times, tolerances, &mut tracks)?;
+            Ok(tracks)
+        }
+    }
 }
