@@ -1,6 +1,6 @@
 //! Products of small row-major matrices, of several problems side by side, in an order of additions that is fixed.
 
-use crate::layers::lanes::Lanes;
+use crate::layers::lanes::{Lanes, keep_lanes_together};
 
 /// Partial sums of a dot product: additions that need not wait for each other.
 const PARTS: usize = 4;
@@ -12,9 +12,11 @@ pub(super) fn dot<const N: usize>(x: &[Lanes<N>], y: &[Lanes<N>]) -> Lanes<N> {
     let (x_chunks, y_chunks) = (x.chunks_exact(PARTS), y.chunks_exact(PARTS));
     let mut rest = Lanes::ZERO;
     for (x, y) in x_chunks.remainder().iter().zip(y_chunks.remainder()) {
+        keep_lanes_together::<N>();
         rest += *x * *y;
     }
     for (x, y) in x_chunks.zip(y_chunks) {
+        keep_lanes_together::<N>();
         for part in 0..PARTS {
             sums[part] += x[part] * y[part];
         }
@@ -45,6 +47,7 @@ pub(super) fn multiply_transposed<const N: usize>(
     out.fill(Lanes::ZERO);
     for (x, row) in x.iter().zip(matrix.chunks_exact(out.len())) {
         for (out, entry) in out.iter_mut().zip(row) {
+            keep_lanes_together::<N>();
             *out += *x * *entry;
         }
     }
@@ -60,6 +63,7 @@ pub(super) fn subtract_outer<const N: usize>(
 ) {
     for (x, row) in x.iter().zip(matrix.chunks_exact_mut(y.len())) {
         for (entry, y) in row.iter_mut().zip(y) {
+            keep_lanes_together::<N>();
             *entry -= rate * (*x * *y);
         }
     }

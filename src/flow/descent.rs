@@ -14,7 +14,7 @@ use super::kernel::{Kernel, State};
 use super::trajectory::Track;
 use crate::Error;
 use crate::layers::cpu::with_simd;
-use crate::layers::lanes::Lanes;
+use crate::layers::lanes::{Lanes, keep_lanes_together};
 
 /// Follows N alike runs through the same numbers of updates, and records after those of `at`, which ascend.
 pub(super) fn descend<const N: usize>(runs: [&Run; N], at: &[u64]) -> [Track; N] {
@@ -64,9 +64,11 @@ fn advance<const N: usize>(
         // whatever its weight (∞ · 0 is NaN).
         let mut check = Lanes::ZERO;
         for x in &state.entries[state.score_entries()] {
+            keep_lanes_together::<N>();
             check += *x * Lanes::ZERO;
         }
         for x in &kernel.prediction {
+            keep_lanes_together::<N>();
             check += *x * Lanes::ZERO;
         }
         if check != Lanes::ZERO {

@@ -7,7 +7,7 @@ use super::dense::{dot, multiply, multiply_transposed, subtract_outer};
 use super::model::{Form, Model, Parameters};
 use super::objective::{Objectives, side_by_side};
 use crate::layers::attention::AttentionFunction;
-use crate::layers::lanes::Lanes;
+use crate::layers::lanes::{Lanes, keep_lanes_together};
 
 /// Where N replicas are, or the slope of where they go: V (or U), then a, then S.
 #[derive(Debug, Clone)]
@@ -198,6 +198,7 @@ impl<const N: usize> Kernel<N> {
         let (values, scores, strength) = at.parts_mut();
         self.subtract_values(rate, scores, values);
         for (score, gradient) in scores.iter_mut().zip(&self.score_gradient) {
+            keep_lanes_together::<N>();
             *score -= rate * *gradient;
         }
         *strength += rate * self.gradient_norm();
@@ -213,6 +214,7 @@ impl<const N: usize> Kernel<N> {
         values.fill(Lanes::ZERO);
         self.subtract_values(Lanes::ONE, tied_input, values);
         for (slope, gradient) in scores.iter_mut().zip(&self.score_gradient) {
+            keep_lanes_together::<N>();
             *slope = -*gradient;
         }
         *strength = self.gradient_norm();

@@ -2,7 +2,7 @@
 
 use super::dense::{dot, multiply, multiply_transposed};
 use crate::layers::attention::softmax;
-use crate::layers::lanes::{Lanes, exp, sigmoid};
+use crate::layers::lanes::{Lanes, exp, keep_lanes_together, sigmoid};
 use crate::{Error, Result};
 
 /// What the notebook adds to probabilities under the logarithm. Its gradient leaves it out, as ours does.
@@ -195,11 +195,13 @@ impl<const N: usize> Objectives<N> {
             Kind::Logistic => {
                 let s = dot(target, prediction).map(|m| sigmoid(-m));
                 for (out, beta) in out.iter_mut().zip(target) {
+                    keep_lanes_together::<N>();
                     *out = -s * *beta;
                 }
             }
             Kind::Square => {
                 for (out, (x, y)) in out.iter_mut().zip(prediction.iter().zip(target)) {
+                    keep_lanes_together::<N>();
                     *out = *x - *y;
                 }
             }
@@ -207,12 +209,14 @@ impl<const N: usize> Objectives<N> {
                 residuals(design, target, prediction, scratch);
                 multiply_transposed(design, scratch, out);
                 for out in out {
+                    keep_lanes_together::<N>();
                     *out = Lanes::splat(-2.0) * *out;
                 }
             }
             Kind::CrossEntropy => {
                 softmax(prediction, out);
                 for (out, p) in out.iter_mut().zip(target) {
+                    keep_lanes_together::<N>();
                     *out -= *p;
                 }
             }
@@ -230,6 +234,7 @@ fn residuals<const N: usize>(
 ) {
     multiply(design, prediction, out);
     for (out, y) in out.iter_mut().zip(target) {
+        keep_lanes_together::<N>();
         *out = *y - *out;
     }
 }

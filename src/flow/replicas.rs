@@ -7,7 +7,7 @@ use super::model::Model;
 use super::trajectory::Track;
 use crate::Result;
 use crate::layers::cpu::with_simd;
-use crate::layers::lanes::Lanes;
+use crate::layers::lanes::{Lanes, keep_lanes_together};
 
 /// N alike runs.
 pub(super) struct Replicas<'a, const N: usize> {
@@ -86,6 +86,7 @@ impl<const N: usize> System for Replicas<'_, N> {
             || {
                 let mut largest = Lanes::ZERO;
                 for (at, (from, to)) in from.entries.iter().zip(&to.entries).enumerate() {
+                    keep_lanes_together::<N>();
                     let mut error = Lanes::ZERO;
                     for (factor, slope) in factors.iter().zip(slopes) {
                         error += *factor * slope.entries[at];
@@ -109,6 +110,7 @@ impl<const N: usize> System for Replicas<'_, N> {
             #[inline(always)]
             || {
                 for (to, from) in to.entries.iter_mut().zip(&from.entries) {
+                    keep_lanes_together::<N>();
                     for ((to, from), chosen) in to.0.iter_mut().zip(from.0).zip(chosen) {
                         *to = if chosen { from } else { *to };
                     }
@@ -184,6 +186,7 @@ fn combine<const N: usize, const M: usize>(
     let slopes: [&[Lanes<N>]; M] = std::array::from_fn(|i| &slopes[i].entries[..length]);
     let out = &mut out.entries[..length];
     for at in 0..length {
+        keep_lanes_together::<N>();
         let mut sum = Lanes::ZERO;
         for i in 0..M {
             sum += factors[i] * slopes[i][at];

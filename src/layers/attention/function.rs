@@ -2,7 +2,7 @@
 
 use candle_core::{D, Result, Tensor};
 
-use crate::layers::lanes::{Lanes, exp, sigmoid};
+use crate::layers::lanes::{Lanes, exp, keep_lanes_together, sigmoid};
 
 /// How a row of scores s becomes a row of weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -121,10 +121,12 @@ impl AttentionFunction {
                 activation.row(scores, 0.0, sides, weights, slopes);
                 let mut n = Lanes::ZERO;
                 for weight in weights.iter() {
+                    keep_lanes_together::<N>();
                     n += *weight;
                 }
                 n += Lanes::splat(epsilon);
                 for (weight, slope) in weights.iter_mut().zip(slopes) {
+                    keep_lanes_together::<N>();
                     *weight = *weight / n;
                     *slope = *slope / n;
                 }
@@ -145,10 +147,12 @@ impl AttentionFunction {
         let mut mean = Lanes::ZERO;
         if self.is_normalized() {
             for (weight, x) in weights.iter().zip(x) {
+                keep_lanes_together::<N>();
                 mean += *weight * *x;
             }
         }
         for ((out, slope), x) in out.iter_mut().zip(slopes).zip(x) {
+            keep_lanes_together::<N>();
             *out = *slope * (*x - mean);
         }
     }
@@ -226,6 +230,7 @@ impl Activation {
             Self::Relu | Self::Abs => {
                 let places = scores.iter().zip(values).zip(slopes).enumerate();
                 for (at, ((score, value), slope)) in places {
+                    keep_lanes_together::<N>();
                     let score = *score + bias;
                     let side = match sides {
                         Some(sides) => sides[at],
@@ -276,6 +281,7 @@ fn each<const N: usize>(
     f: impl Fn(Lanes<N>) -> (Lanes<N>, Lanes<N>),
 ) {
     for ((score, value), slope) in scores.iter().zip(values).zip(slopes) {
+        keep_lanes_together::<N>();
         (*value, *slope) = f(*score + bias);
     }
 }
@@ -283,17 +289,22 @@ fn each<const N: usize>(
 /// Writes `exp(x_i) / Σ exp(x_k)` to `out`.
 #[inline(always)]
 pub(crate) fn softmax<const N: usize>(x: &[Lanes<N>], out: &mut [Lanes<N>]) {
-    let largest = x
-        .iter()
-        .fold(Lanes::splat(f64::NEG_INFINITY), |m, x| m.max(*x));
+    let mut largest = Lanes::splat(f64::NEG_INFINITY);
+    for x in x {
+        keep_lanes_together::<N>();
+        largest = largest.max(*x);
+    }
     for (out, x) in out.iter_mut().zip(x) {
+        keep_lanes_together::<N>();
         *out = (*x - largest).exp();
     }
     let mut sum = Lanes::ZERO;
     for out in out.iter() {
+        keep_lanes_together::<N>();
         sum += *out;
     }
     for out in out {
+        keep_lanes_together::<N>();
         *out = *out / sum;
     }
 }
