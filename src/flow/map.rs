@@ -357,7 +357,10 @@ impl Request {
         if [&self.x, &self.y].into_iter().any(is_time)
             && [&self.x, &self.y].into_iter().any(has_steps)
         {
-            return Err(invalid("axis", "time and steps both say when a run ends; vary one"));
+            return Err(invalid(
+                "axis",
+                "time and steps both say when a run ends; vary one",
+            ));
         }
         Ok(())
     }

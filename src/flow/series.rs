@@ -85,8 +85,7 @@ impl Followed {
         add(Quantity::Strength, None, None, trajectory.strengths.clone());
         for row in 0..rows {
             let of_row = trajectory.weights.chunks_exact(d).skip(row).step_by(rows);
-            let concentrations: Vec<Concentration> =
-                of_row.filter_map(Concentration::of).collect();
+            let concentrations: Vec<Concentration> = of_row.filter_map(Concentration::of).collect();
             let entropies = concentrations
                 .iter()
                 .map(|found| found.entropy.unwrap_or(f64::NAN));
@@ -113,12 +112,7 @@ impl Followed {
         if let Some(projections) = projections.filter(|projections| !projections.is_empty()) {
             for at in 0..d {
                 let over_time = projections.iter().map(|of_record| of_record[at]);
-                add(
-                    Quantity::Projection,
-                    None,
-                    Some(at),
-                    over_time.collect(),
-                );
+                add(Quantity::Projection, None, Some(at), over_time.collect());
             }
         }
         for (at, &value) in kept.last().into_iter().flatten().enumerate() {
