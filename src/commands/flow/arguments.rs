@@ -14,15 +14,31 @@ use crate::flow::sigma::Sigma;
 #[derive(Debug, Clone, clap::Args)]
 pub struct ChoiceArgs {
     /// Seed of the random draws [default: the notebook's, 123 or 42]
-    #[arg(long, env = "ATTNSCOPE_SEED", value_name = "S")]
+    #[arg(
+        long,
+        env = "ATTNSCOPE_SEED",
+        value_name = "S",
+        allow_negative_numbers = true
+    )]
     seed: Option<u32>,
 
     /// Scores (d); several values are several runs [default: the notebook's]
-    #[arg(long, env = "ATTNSCOPE_DIM", value_name = "D", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "ATTNSCOPE_DIM",
+        value_name = "D",
+        allow_negative_numbers = true,
+        value_delimiter = ','
+    )]
     dim: Vec<usize>,
 
     /// Entries of a prediction (p) [default: as --dim]
-    #[arg(long, env = "ATTNSCOPE_PREDICTIONS", value_name = "P")]
+    #[arg(
+        long,
+        env = "ATTNSCOPE_PREDICTIONS",
+        value_name = "P",
+        allow_negative_numbers = true
+    )]
     predictions: Option<usize>,
 
     /// What turns scores into weights; several are several runs [default: the notebook's]
@@ -46,11 +62,21 @@ pub struct ChoiceArgs {
     condition_number: Vec<f64>,
 
     /// Rows of the design (conditioning) [default: as --predictions]
-    #[arg(long, env = "ATTNSCOPE_SAMPLES", value_name = "N")]
+    #[arg(
+        long,
+        env = "ATTNSCOPE_SAMPLES",
+        value_name = "N",
+        allow_negative_numbers = true
+    )]
     samples: Option<usize>,
 
     /// Rows of scores (rows) [default: as --dim]
-    #[arg(long, env = "ATTNSCOPE_ROWS", value_name = "N")]
+    #[arg(
+        long,
+        env = "ATTNSCOPE_ROWS",
+        value_name = "N",
+        allow_negative_numbers = true
+    )]
     rows: Option<usize>,
 
     /// Values start as this times randn (tied: times the identity) [default: the notebook's]
@@ -94,6 +120,7 @@ pub struct ChoiceArgs {
         long,
         env = "ATTNSCOPE_STEPS",
         value_name = "N",
+        allow_negative_numbers = true,
         conflicts_with = "time"
     )]
     steps: Option<u64>,
@@ -205,15 +232,30 @@ pub struct FollowArgs {
     integrator: Option<Method>,
 
     /// Relative error of a step of the flow, entry by entry [default: 1e-9]
-    #[arg(long, env = "ATTNSCOPE_RTOL", value_name = "X")]
+    #[arg(
+        long,
+        env = "ATTNSCOPE_RTOL",
+        value_name = "X",
+        allow_negative_numbers = true
+    )]
     rtol: Option<f64>,
 
     /// Absolute error of a step of the flow [default: 1e-12]
-    #[arg(long, env = "ATTNSCOPE_ATOL", value_name = "X")]
+    #[arg(
+        long,
+        env = "ATTNSCOPE_ATOL",
+        value_name = "X",
+        allow_negative_numbers = true
+    )]
     atol: Option<f64>,
 
     /// Steps of the flow after which a run is given up [default: 10000000]
-    #[arg(long, env = "ATTNSCOPE_MAX_STEPS", value_name = "N")]
+    #[arg(
+        long,
+        env = "ATTNSCOPE_MAX_STEPS",
+        value_name = "N",
+        allow_negative_numbers = true
+    )]
     max_steps: Option<u64>,
 }
 

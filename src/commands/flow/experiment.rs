@@ -200,23 +200,24 @@ fn failures(args: &Args, followed: &[Followed]) -> anyhow::Result<ExitCode> {
         Some(out) => format!("what was recorded before is saved in {}", out.display()),
         None => "nothing was saved, because there is no --out".into(),
     };
-    for (run, followed) in failed.iter().take(NAMED) {
-        if let Some(failure) = &followed.failure {
-            tracing::warn!("run {run}, {}: {failure}", text::describe(followed));
-        }
-    }
+    let told = |followed: &Followed| match &followed.failure {
+        Some(failure) => format!("{}: {failure}", text::describe(followed)),
+        None => text::describe(followed),
+    };
     match failed[..] {
         [] => Ok(ExitCode::SUCCESS),
-        [(_, one)] => Err(match &one.failure {
-            Some(failure) => anyhow!("{}: {failure}; {saved}", text::describe(one)),
-            None => anyhow!("{}: diverged; {saved}", text::describe(one)),
-        }),
-        [..] => Err(anyhow!(
-            "{} of {} runs diverged, the first: {}; {saved}",
-            failed.len(),
-            followed.len(),
-            text::describe(failed[0].1)
-        )),
+        [(_, one)] => Err(anyhow!("{}; {saved}", told(one))),
+        [..] => {
+            for (run, followed) in failed.iter().take(NAMED) {
+                tracing::warn!("run {run}, {}", told(followed));
+            }
+            Err(anyhow!(
+                "{} of {} runs ended early, the first: {}; {saved}",
+                failed.len(),
+                followed.len(),
+                text::describe(failed[0].1)
+            ))
+        }
     }
 }
 

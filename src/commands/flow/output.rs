@@ -1,6 +1,6 @@
 //! The directory of an experiment: tables, figures, and `run.json` last, so that its presence means that all is there.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Instant, SystemTime};
 
 use crate::flow::experiments::ALL;
@@ -90,12 +90,4 @@ pub fn finish(out: &Path, mut manifest: FlowManifest, began: Instant) -> Result<
     manifest.seconds_writing = began.elapsed().as_secs_f64();
     manifest.finished_at = rfc3339(SystemTime::now());
     write_json(&out.join(RUN_JSON), &manifest)
-}
-
-/// A path's last part.
-pub fn file_name(path: &PathBuf) -> String {
-    path.file_name()
-        .unwrap_or(path.as_os_str())
-        .to_string_lossy()
-        .into_owned()
 }

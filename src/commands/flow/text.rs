@@ -66,12 +66,12 @@ pub fn summary(followed: &[Followed]) -> String {
         cells.extend([
             number(&|end| Some(time(end.time))),
             number(&|end| Some(format!("{:.4e}", end.loss))),
-            number(&|end| Some(format!("{:.4}", end.largest_weight))),
+            number(&|end| Some(decimals(end.largest_weight))),
             number(&|end| end.coordinate.map(|at| at.to_string())),
             number(&|end| end.entropy.map(|entropy| format!("{entropy:.4}"))),
-            number(&|end| Some(format!("{:.4}", end.strength))),
+            number(&|end| Some(decimals(end.strength))),
             match followed.failure {
-                Some(_) => "diverged".into(),
+                Some(_) => "ended early".into(),
                 None => String::new(),
             },
         ]);
@@ -139,11 +139,7 @@ fn spread(groups: &[&[Followed]], has_number: bool) -> String {
                 _ => text(quantile(sorted, q)),
             };
             cells.push(number(&losses, |loss| format!("{loss:.4e}")));
-            cells.extend(
-                others
-                    .iter()
-                    .map(|sorted| number(sorted, |x| format!("{x:.4}"))),
-            );
+            cells.extend(others.iter().map(|sorted| number(sorted, decimals)));
             lines.push(cells);
         }
     }
@@ -151,6 +147,14 @@ fn spread(groups: &[&[Followed]], has_number: bool) -> String {
         lines.drop_column(3);
     }
     lines.to_text()
+}
+
+/// `0.9749`; `4.7378e149` of what has no place in a column.
+fn decimals(number: f64) -> String {
+    match number.abs() < 1e6 {
+        true => format!("{number:.4}"),
+        false => format!("{number:.4e}"),
+    }
 }
 
 /// `1000`, `100000.5`, `1e7`.
