@@ -92,6 +92,24 @@ impl AttentionFunction {
         }
     }
 
+    /// The slopes f′ / n of [`Self::row`], for the `weights` that [`Self::weights`] made of `scores` without a mask.
+    pub(crate) fn slopes(self, scores: &Tensor, weights: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Softmax => Ok(weights.clone()),
+            Self::Elementwise {
+                activation,
+                logit_bias,
+            } => activation.slope(&(scores + logit_bias)?),
+            Self::Normalized {
+                activation,
+                epsilon,
+            } => {
+                let n = (activation.apply(scores)?.sum_keepdim(D::Minus1)? + epsilon)?;
+                activation.slope(scores)?.broadcast_div(&n)
+            }
+        }
+    }
+
     /// Weights of one row, and its `slopes` f′(s_i) / n, from which [`Self::pull_back`] makes products with the
     /// Jacobian. All slices have the row's length. Where f has a kink, `sides` says which of its branches is meant,
     /// as [`Activation::side`] does.
@@ -199,6 +217,26 @@ impl Activation {
             Self::Identity => Ok(scores.clone()),
             Self::Abs => scores.abs(),
             Self::Square => scores.sqr(),
+        }
+    }
+
+    /// f′ of every entry.
+    fn slope(self, scores: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Exp => scores.exp(),
+            Self::Sigmoid => {
+                let value = candle_nn::ops::sigmoid(scores)?;
+                &value * (1.0 - &value)?
+            }
+            Self::Softplus => candle_nn::ops::sigmoid(scores),
+            Self::Elu => scores.minimum(0.0)?.exp(),
+            Self::Relu => scores.gt(0.0)?.to_dtype(scores.dtype()),
+            Self::Identity => scores.ones_like(),
+            Self::Abs => {
+                let sign = |mask: Tensor| mask.to_dtype(scores.dtype());
+                sign(scores.gt(0.0)?)? - sign(scores.lt(0.0)?)?
+            }
+            Self::Square => scores * 2.0,
         }
     }
 
@@ -363,7 +401,13 @@ mod tests {
             for (found, expected) in found.iter().zip(&expected) {
                 worst = worst.max((found.0[0] - expected).abs() / largest);
             }
-            for (found, expected) in weights.iter().zip(&weights_expected) {
+            let slopes_expected: Vec<f64> = function
+                .slopes(&variable, &tensor)
+                .unwrap()
+                .to_vec1()
+                .unwrap();
+            let rows = weights.iter().zip(&weights_expected);
+            for (found, expected) in rows.chain(slopes.iter().zip(&slopes_expected)) {
                 worst = worst.max((found.0[0] - expected).abs());
             }
         }
