@@ -6,13 +6,16 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use candle_core::Device;
 use rayon::prelude::*;
 
 use super::descent::descend;
 use super::dormand_prince::{Tolerances, integrate};
 use super::experiments::Run;
+use super::model::Form;
 use super::objective::invalid;
 use super::replicas::Replicas;
+use super::tensors::{TensorReplicas, can_follow};
 use super::trajectory::{Followed, Track};
 use crate::Result;
 use crate::layers::lanes::WIDTH;
@@ -29,9 +32,21 @@ pub enum Integrator {
     Flow(Tolerances),
 }
 
+/// Where runs are followed.
+#[derive(Debug, Clone)]
+pub enum Backend {
+    /// On the CPU, in one pass per step.
+    Fused,
+    /// In candle's operations, on a device that has float64. Of a descent that diverges, the record after it is known,
+    /// not the update. The flow of functions with a kink (|a|, max(0, a)) has only the other form.
+    Tensors(Device),
+}
+
 /// How runs are followed, and what is kept of them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Settings {
+    /// Where.
+    pub backend: Backend,
     /// With what.
     pub integrator: Integrator,
     /// When.
@@ -87,26 +102,21 @@ pub fn follow(
     for run in &runs {
         check(run, settings)?;
     }
-    let groups = groups(&runs);
+    let groups = groups(&runs, &settings.backend);
     let done = AtomicUsize::new(0);
-    let tracks: Vec<Vec<Track>> = groups
-        .par_iter()
-        .map(|group| {
-            let members: Vec<&Run> = group.iter().map(|&at| &runs[at]).collect();
-            let tracks = match members[..] {
-                [run] => follow_beside([run], settings)?.into(),
-                _ => {
-                    // Lanes without a run of their own repeat the last.
-                    let lanes = std::array::from_fn(|i| members[i.min(members.len() - 1)]);
-                    let mut tracks: Vec<Track> = follow_beside::<WIDTH>(lanes, settings)?.into();
-                    tracks.truncate(members.len());
-                    tracks
-                }
-            };
-            finished(done.fetch_add(members.len(), Ordering::Relaxed) + members.len());
-            Ok(tracks)
-        })
-        .collect::<Result<_>>()?;
+    let follow_group = |group: &Vec<usize>| {
+        let members: Vec<&Run> = group.iter().map(|&at| &runs[at]).collect();
+        let tracks = match &settings.backend {
+            Backend::Fused => follow_fused(&members, settings),
+            Backend::Tensors(device) => follow_tensors(&members, settings, device),
+        }?;
+        finished(done.fetch_add(members.len(), Ordering::Relaxed) + members.len());
+        Ok(tracks)
+    };
+    let tracks: Vec<Vec<Track>> = match &settings.backend {
+        Backend::Fused => groups.par_iter().map(follow_group).collect::<Result<_>>(),
+        Backend::Tensors(_) => groups.iter().map(follow_group).collect(),
+    }?;
     let mut by_run: Vec<Option<Track>> = runs.iter().map(|_| None).collect();
     for (at, track) in groups
         .into_iter()
@@ -145,11 +155,20 @@ fn check(run: &Run, settings: &Settings) -> Result<()> {
         }
         let model = run.problem.model();
         let has_kink = model.sigma().function().activation().has_kink();
-        if has_kink && model.form() == super::model::Form::Tied {
+        if has_kink && model.form() == Form::Tied {
             return Err(invalid(
                 "sigma",
                 format!(
                     "the flow of the tied form cannot pass the kink of {}; follow it by gradient descent",
+                    model.sigma()
+                ),
+            ));
+        }
+        if matches!(settings.backend, Backend::Tensors(_)) && !can_follow(model) {
+            return Err(invalid(
+                "sigma",
+                format!(
+                    "the flow of {}, which has a kink, is followed on the CPU only; leave the device out",
                     model.sigma()
                 ),
             ));
@@ -159,7 +178,11 @@ fn check(run: &Run, settings: &Settings) -> Result<()> {
 }
 
 /// Runs that can be followed side by side.
-fn groups(runs: &[Run]) -> Vec<Vec<usize>> {
+fn groups(runs: &[Run], backend: &Backend) -> Vec<Vec<usize>> {
+    let (width, largest) = match backend {
+        Backend::Fused => (WIDTH, LARGEST_BESIDE),
+        Backend::Tensors(_) => (usize::MAX, usize::MAX),
+    };
     let alike = |a: &Run, b: &Run| {
         let (x, y) = (a.problem.model(), b.problem.model());
         x.is_like(y) && a.steps == b.steps
@@ -169,14 +192,14 @@ fn groups(runs: &[Run]) -> Vec<Vec<usize>> {
     let mut open: Vec<usize> = Vec::new();
     for (at, run) in runs.iter().enumerate() {
         let model = run.problem.model();
-        let is_small = model.predictions() * model.positions() <= LARGEST_BESIDE;
+        let is_small = model.predictions() * model.positions() <= largest;
         let found = open
             .iter()
             .position(|&group| alike(&runs[groups[group][0]], run));
         match found.filter(|_| is_small) {
             Some(place) => {
                 groups[open[place]].push(at);
-                if groups[open[place]].len() == WIDTH {
+                if groups[open[place]].len() == width {
                     open.swap_remove(place);
                 }
             }
@@ -191,23 +214,58 @@ fn groups(runs: &[Run]) -> Vec<Vec<usize>> {
     groups
 }
 
-fn follow_beside<const N: usize>(runs: [&Run; N], settings: &Settings) -> Result<[Track; N]> {
+fn follow_fused(runs: &[&Run], settings: &Settings) -> Result<Vec<Track>> {
+    if let [run] = runs {
+        return Ok(follow_beside([*run], settings)?.into());
+    }
+    // Lanes without a run of their own repeat the last.
+    let lanes = std::array::from_fn(|i| runs[i.min(runs.len() - 1)]);
+    let mut tracks: Vec<Track> = follow_beside::<WIDTH>(lanes, settings)?.into();
+    tracks.truncate(runs.len());
+    Ok(tracks)
+}
+
+fn follow_tensors(runs: &[&Run], settings: &Settings, device: &Device) -> Result<Vec<Track>> {
+    let (mut replicas, state) = TensorReplicas::new(runs, device)?;
+    let mut tracks: Vec<Track> = runs.iter().map(|_| Track::default()).collect();
     match settings.integrator {
         Integrator::Descent => {
-            let at = settings.records.updates(runs[0], true);
-            let at: Vec<u64> = at.into_iter().map(|at| at as u64).collect();
-            Ok(descend(runs, &at))
+            let rates: Vec<f64> = runs.iter().map(|run| run.rate).collect();
+            replicas.descend(state, &rates, &settings.updates(runs[0]), &mut tracks)?;
         }
         Integrator::Flow(tolerances) => {
-            let times = runs.map(|run| -> Vec<f64> {
-                let at = settings.records.updates(run, false).into_iter();
-                at.map(|at| at * run.rate).collect()
-            });
+            let times: Vec<Vec<f64>> = runs.iter().map(|run| settings.times(run)).collect();
+            let times: Vec<&[f64]> = times.iter().map(Vec::as_slice).collect();
+            integrate(&mut replicas, state, &times, tolerances, &mut tracks)?;
+        }
+    }
+    Ok(tracks)
+}
+
+fn follow_beside<const N: usize>(runs: [&Run; N], settings: &Settings) -> Result<[Track; N]> {
+    match settings.integrator {
+        Integrator::Descent => Ok(descend(runs, &settings.updates(runs[0]))),
+        Integrator::Flow(tolerances) => {
+            let times = runs.map(|run| settings.times(run));
             let times: Vec<&[f64]> = times.iter().map(Vec::as_slice).collect();
             let mut tracks: [Track; N] = std::array::from_fn(|_| Track::default());
             let (mut replicas, state) = Replicas::new(runs);
             integrate(&mut replicas, state, &times, tolerances, &mut tracks)?;
             Ok(tracks)
         }
+    }
+}
+
+impl Settings {
+    /// After how many updates of gradient descent to record.
+    fn updates(&self, run: &Run) -> Vec<u64> {
+        let at = self.records.updates(run, true).into_iter();
+        at.map(|at| at as u64).collect()
+    }
+
+    /// At which times of the flow to record.
+    fn times(&self, run: &Run) -> Vec<f64> {
+        let at = self.records.updates(run, false).into_iter();
+        at.map(|at| at * run.rate).collect()
     }
 }

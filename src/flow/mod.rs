@@ -29,10 +29,11 @@
 //!
 //! ```
 //! use attnscope::flow::experiments::SQUARE;
-//! use attnscope::flow::follow::{Integrator, Records, Settings, follow};
+//! use attnscope::flow::follow::{Backend, Integrator, Records, Settings, follow};
 //!
 //! # fn main() -> attnscope::Result<()> {
 //! let settings = Settings {
+//!     backend: Backend::Fused,
 //!     integrator: Integrator::Descent,
 //!     records: Records::At(vec![0, 10, 100]),
 //!     keep_values: false,
@@ -61,4 +62,5 @@ mod replicas;
 pub mod series;
 pub mod sigma;
 mod svd;
+mod tensors;
 pub mod trajectory;

@@ -3,16 +3,19 @@
 use attnscope::flow::{
     dormand_prince::Tolerances,
     experiments::{ALL, CONDITIONING, Experiment, KL, LOGISTIC, NORMALIZATIONS, Run, SQUARE, TIED},
-    follow::{Integrator, Records, Settings, follow},
+    follow::{Backend, Integrator, Records, Settings, follow},
     model::{Form, Model, Parameters},
     objective::Objective,
     problem::Problem,
     sigma::Sigma,
     trajectory::Followed,
 };
+use attnscope::layers::attention::Activation;
+use candle_core::Device;
 
 fn flow(runs: Vec<Run>, relative: f64, count: usize) -> Vec<Followed> {
     let settings = Settings {
+        backend: Backend::Fused,
         integrator: Integrator::Flow(Tolerances {
             relative,
             absolute: 1e-3 * relative,
@@ -26,6 +29,7 @@ fn flow(runs: Vec<Run>, relative: f64, count: usize) -> Vec<Followed> {
 
 fn descend(runs: Vec<Run>, at: Vec<u64>) -> Vec<Followed> {
     let settings = Settings {
+        backend: Backend::Fused,
         integrator: Integrator::Descent,
         records: Records::At(at),
         keep_values: true,
@@ -190,6 +194,7 @@ fn denominators_near_zero() {
     );
 
     let settings = Settings {
+        backend: Backend::Fused,
         integrator: Integrator::Flow(Tolerances {
             most_steps: 1000,
             ..Tolerances::default()
@@ -218,6 +223,7 @@ fn denominators_near_zero() {
 fn replicas_equal_single_runs() {
     for integrator in [Integrator::Descent, Integrator::Flow(Tolerances::default())] {
         let settings = Settings {
+            backend: Backend::Fused,
             integrator,
             records: Records::Logarithmic(12),
             keep_values: true,
@@ -274,4 +280,87 @@ fn rows_that_start_alike_stay_alike() {
         assert_eq!(row, &last[..8]);
     }
     assert!(last[..8].iter().fold(0.0f64, |m, x| m.max(*x)) > 0.5);
+}
+
+/// The tensor form, as it runs on a GPU, against the fused one: all σ, forms and objectives, several replicas in a batch.
+#[test]
+fn tensors_agree_with_the_fused_form() {
+    let mut runs = Vec::new();
+    for seed in 0..3 {
+        for experiment in ALL {
+            let sigmas = match experiment.name {
+                "normalizations" | "square" => &Sigma::ALL[..],
+                _ => experiment.sigmas,
+            };
+            let experiment = Experiment {
+                seed,
+                steps: 60,
+                sigmas,
+                score_mean: 1.0,
+                ..experiment
+            };
+            let all = experiment.runs().unwrap().into_iter();
+            runs.extend(all.filter(|run| run.problem.model().positions() <= 20));
+        }
+    }
+    for integrator in [Integrator::Descent, Integrator::Flow(Tolerances::default())] {
+        let runs: Vec<Run> = runs
+            .iter()
+            .filter(|run| {
+                let function = run.problem.model().sigma().function();
+                let kinked = matches!(function.activation(), Activation::Abs | Activation::Relu);
+                integrator == Integrator::Descent || !kinked
+            })
+            .cloned()
+            .collect();
+        let followed = |backend| {
+            let settings = Settings {
+                backend,
+                integrator,
+                records: Records::Logarithmic(5),
+                keep_values: true,
+            };
+            follow(runs.clone(), &settings, |_| ()).unwrap()
+        };
+        let tensors = followed(Backend::Tensors(Device::Cpu));
+        let fused = followed(Backend::Fused);
+        let mut worst = (0.0, String::new());
+        for (tensors, fused) in tensors.iter().zip(&fused) {
+            let name = format!(
+                "{} {}",
+                fused.run.experiment,
+                fused.run.problem.model().sigma()
+            );
+            assert!(
+                tensors.failure.is_none() && fused.failure.is_none(),
+                "{name}"
+            );
+            let (x, y) = (&tensors.trajectory, &fused.trajectory);
+            assert_eq!(x.times, y.times);
+            for (x, y) in [
+                (&x.scores, &y.scores),
+                (&x.values, &y.values),
+                (&x.strengths, &y.strengths),
+            ] {
+                let difference = difference(x, y);
+                if difference > worst.0 {
+                    worst = (difference, name.clone());
+                }
+            }
+        }
+        println!("{} runs, {integrator:?}: {worst:?}", runs.len());
+        assert!(worst.0 < 1e-10, "{worst:?}");
+    }
+}
+
+#[test]
+fn tensors_refuse_the_flow_at_a_kink() {
+    let settings = Settings {
+        backend: Backend::Tensors(Device::Cpu),
+        integrator: Integrator::Flow(Tolerances::default()),
+        records: Records::Logarithmic(5),
+        keep_values: true,
+    };
+    let error = follow(NORMALIZATIONS.runs().unwrap(), &settings, |_| ()).unwrap_err();
+    assert!(error.to_string().contains("on the CPU only"), "{error}");
 }

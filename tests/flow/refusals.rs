@@ -4,7 +4,7 @@ use attnscope::Error;
 use attnscope::flow::{
     dormand_prince::Tolerances,
     experiments::{CONDITIONING, Experiment, Family, KL, LOGISTIC, Run, SQUARE, TIED},
-    follow::{Integrator, Records, Settings, follow},
+    follow::{Backend, Integrator, Records, Settings, follow},
     model::{Form, Model, Parameters},
     objective::Objective,
     problem::{Dimensions, Problem},
@@ -139,6 +139,7 @@ fn draws_that_cannot_be() {
 /// Gradient descent of one run.
 fn descend(run: Run, at: &[u64]) -> attnscope::Result<Followed> {
     let settings = Settings {
+        backend: Backend::Fused,
         integrator: Integrator::Descent,
         records: Records::At(at.to_vec()),
         keep_values: false,
@@ -160,6 +161,7 @@ fn rates_and_records_that_make_no_sense() {
     assert_refused(descend(run.clone(), &[3, 3]), "records", "ascend");
     for (relative, absolute) in [(0.0, 1e-9), (2.0, 1e-9), (1e-9, 0.0), (f64::NAN, 1e-9)] {
         let settings = Settings {
+            backend: Backend::Fused,
             integrator: Integrator::Flow(Tolerances {
                 relative,
                 absolute,
@@ -182,6 +184,7 @@ fn the_tied_flow_cannot_pass_a_kink() {
     .runs()
     .unwrap();
     let settings = Settings {
+        backend: Backend::Fused,
         integrator: Integrator::Flow(Tolerances::default()),
         records: Records::Logarithmic(3),
         keep_values: false,
@@ -256,6 +259,7 @@ fn a_run_that_diverges_takes_no_other_with_it() {
         ..alone.clone()
     };
     let settings = Settings {
+        backend: Backend::Fused,
         integrator: Integrator::Descent,
         records: Records::Logarithmic(20),
         keep_values: true,

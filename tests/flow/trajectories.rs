@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use attnscope::flow::{
     experiments::{CONDITIONING, Experiment, KL, LOGISTIC, NORMALIZATIONS, Run, SQUARE, TIED},
-    follow::{Integrator, Records, Settings, follow as follow_all},
+    follow::{Backend, Integrator, Records, Settings, follow as follow_all},
     trajectory::Trajectory,
 };
 use candle_core::{DType, Device, Tensor};
@@ -134,6 +134,7 @@ fn follow(run: &Run, at: impl IntoIterator<Item = u64>) -> Trajectory {
     at.sort_unstable();
     at.dedup();
     let settings = Settings {
+        backend: Backend::Fused,
         integrator: Integrator::Descent,
         records: Records::At(at),
         keep_values: true,

@@ -2,7 +2,7 @@
 
 use candle_core::{D, Result, Tensor};
 
-use crate::layers::lanes::{Lanes, exp, keep_lanes_together, sigmoid};
+use crate::layers::lanes::{Lanes, dot, exp, keep_lanes_together, largest, sigmoid, sum};
 
 /// How a row of scores s becomes a row of weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -92,6 +92,24 @@ impl AttentionFunction {
         }
     }
 
+    /// The slopes f′ / n of [`Self::row`], for the `weights` that [`Self::weights`] made of `scores` without a mask.
+    pub(crate) fn slopes(self, scores: &Tensor, weights: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Softmax => Ok(weights.clone()),
+            Self::Elementwise {
+                activation,
+                logit_bias,
+            } => activation.slope(&(scores + logit_bias)?),
+            Self::Normalized {
+                activation,
+                epsilon,
+            } => {
+                let n = (activation.apply(scores)?.sum_keepdim(D::Minus1)? + epsilon)?;
+                activation.slope(scores)?.broadcast_div(&n)
+            }
+        }
+    }
+
     /// Weights of one row, and its `slopes` f′(s_i) / n, from which [`Self::pull_back`] makes products with the
     /// Jacobian. All slices have the row's length. Where f has a kink, `sides` says which of its branches is meant,
     /// as [`Activation::side`] does.
@@ -119,12 +137,7 @@ impl AttentionFunction {
                 epsilon,
             } => {
                 activation.row(scores, 0.0, sides, weights, slopes);
-                let mut n = Lanes::ZERO;
-                for weight in weights.iter() {
-                    keep_lanes_together::<N>();
-                    n += *weight;
-                }
-                n += Lanes::splat(epsilon);
+                let n = sum(weights) + Lanes::splat(epsilon);
                 for (weight, slope) in weights.iter_mut().zip(slopes) {
                     keep_lanes_together::<N>();
                     *weight = *weight / n;
@@ -144,13 +157,10 @@ impl AttentionFunction {
         x: &[Lanes<N>],
         out: &mut [Lanes<N>],
     ) {
-        let mut mean = Lanes::ZERO;
-        if self.is_normalized() {
-            for (weight, x) in weights.iter().zip(x) {
-                keep_lanes_together::<N>();
-                mean += *weight * *x;
-            }
-        }
+        let mean = match self.is_normalized() {
+            true => dot(weights, x),
+            false => Lanes::ZERO,
+        };
         for ((out, slope), x) in out.iter_mut().zip(slopes).zip(x) {
             keep_lanes_together::<N>();
             *out = *slope * (*x - mean);
@@ -199,6 +209,26 @@ impl Activation {
             Self::Identity => Ok(scores.clone()),
             Self::Abs => scores.abs(),
             Self::Square => scores.sqr(),
+        }
+    }
+
+    /// f′ of every entry.
+    fn slope(self, scores: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Exp => scores.exp(),
+            Self::Sigmoid => {
+                let value = candle_nn::ops::sigmoid(scores)?;
+                &value * (1.0 - &value)?
+            }
+            Self::Softplus => candle_nn::ops::sigmoid(scores),
+            Self::Elu => scores.minimum(0.0)?.exp(),
+            Self::Relu => scores.gt(0.0)?.to_dtype(scores.dtype()),
+            Self::Identity => scores.ones_like(),
+            Self::Abs => {
+                let sign = |mask: Tensor| mask.to_dtype(scores.dtype());
+                sign(scores.gt(0.0)?)? - sign(scores.lt(0.0)?)?
+            }
+            Self::Square => scores * 2.0,
         }
     }
 
@@ -289,20 +319,12 @@ fn each<const N: usize>(
 /// Writes `exp(x_i) / Σ exp(x_k)` to `out`.
 #[inline(always)]
 pub(crate) fn softmax<const N: usize>(x: &[Lanes<N>], out: &mut [Lanes<N>]) {
-    let mut largest = Lanes::splat(f64::NEG_INFINITY);
-    for x in x {
-        keep_lanes_together::<N>();
-        largest = largest.max(*x);
-    }
+    let largest = largest(x);
     for (out, x) in out.iter_mut().zip(x) {
         keep_lanes_together::<N>();
         *out = (*x - largest).exp();
     }
-    let mut sum = Lanes::ZERO;
-    for out in out.iter() {
-        keep_lanes_together::<N>();
-        sum += *out;
-    }
+    let sum = sum(out);
     for out in out {
         keep_lanes_together::<N>();
         *out = *out / sum;
@@ -363,7 +385,13 @@ mod tests {
             for (found, expected) in found.iter().zip(&expected) {
                 worst = worst.max((found.0[0] - expected).abs() / largest);
             }
-            for (found, expected) in weights.iter().zip(&weights_expected) {
+            let slopes_expected: Vec<f64> = function
+                .slopes(&variable, &tensor)
+                .unwrap()
+                .to_vec1()
+                .unwrap();
+            let rows = weights.iter().zip(&weights_expected);
+            for (found, expected) in rows.chain(slopes.iter().zip(&slopes_expected)) {
                 worst = worst.max((found.0[0] - expected).abs());
             }
         }
