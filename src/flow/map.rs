@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::choices::{Choices, check_memory};
 use super::experiments::Run;
-use super::follow::{Integrator, Records, Settings, follow};
+use super::follow::{Backend, Integrator, Records, Settings, follow};
 use super::objective::invalid;
 use super::sigma::Sigma;
 use super::trajectory::Followed;
@@ -412,6 +412,7 @@ pub fn map(request: &Request, finished: impl Fn(usize) + Sync) -> Result<Map> {
     let followed = follow(
         runs.into_iter().flatten().collect(),
         &Settings {
+            backend: Backend::Fused,
             integrator: request.integrator,
             records: Records::Logarithmic(1),
             keep_values: false,

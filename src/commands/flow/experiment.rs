@@ -12,7 +12,7 @@ use crate::commands::{progress::RunProgress, terminal};
 use crate::flow::{
     choices::{Choices, check_memory},
     experiments::{ALL, Experiment},
-    follow::{Integrator, Records, Settings, follow},
+    follow::{Backend, Integrator, Records, Settings, follow},
     trajectory::Followed,
 };
 use crate::machine::human;
@@ -135,6 +135,7 @@ impl<'a> Job<'a> {
         let followed = follow(
             runs,
             &Settings {
+                backend: Backend::Fused,
                 integrator: self.integrator,
                 records: Records::Logarithmic(self.records),
                 keep_values: true,

@@ -9,7 +9,7 @@ mod refusals;
 mod tables;
 
 use attnscope::flow::experiments::{Experiment, SQUARE};
-use attnscope::flow::follow::{Integrator, Records, Settings, follow};
+use attnscope::flow::follow::{Backend, Integrator, Records, Settings, follow};
 use attnscope::flow::problem::Dimensions;
 use attnscope::flow::sigma::Sigma;
 use attnscope::flow::trajectory::Followed;
@@ -50,6 +50,7 @@ fn small() -> Vec<Followed> {
         }
     }
     let settings = Settings {
+        backend: Backend::Fused,
         integrator: Integrator::Descent,
         records: Records::Logarithmic(12),
         keep_values: true,
