@@ -108,7 +108,8 @@ impl Axis {
         }
     }
 
-    fn share_of(&self, value: f64) -> f64 {
+    /// How far along the axis a value lies: 0 at its low end, 1 at its high end.
+    pub(super) fn share_of(&self, value: f64) -> f64 {
         (value - self.low) / (self.high - self.low)
     }
 }

@@ -48,6 +48,7 @@ use crate::{Error, Result};
 
 mod axis;
 mod canvas;
+mod cells;
 mod colours;
 mod heat_maps;
 mod histogram;
@@ -60,7 +61,7 @@ mod words;
 mod write;
 
 pub use png::PIXEL_RATIO;
-pub use write::{refuse_occupied, write};
+pub use write::{refuse_occupied, refuse_occupied_names, write, write_figures};
 
 /// The two kinds of sparsity whose histograms are drawn.
 const HISTOGRAMS: [Metric; 2] = [Metric::SparsityScore, Metric::MaxWeight];
