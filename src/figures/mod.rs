@@ -50,9 +50,14 @@ mod axis;
 mod canvas;
 mod cells;
 mod colours;
+mod curves;
+mod decades;
+mod flow;
 mod heat_maps;
 mod histogram;
 mod layers;
+mod panels;
+mod phase_map;
 mod png;
 mod scatter;
 mod sheet;
@@ -60,6 +65,8 @@ mod text;
 mod words;
 mod write;
 
+pub use flow::{draw_flow, flow_figure_name};
+pub use phase_map::{MapAxis, PhaseMap, draw_phase_map, phase_map_name};
 pub use png::PIXEL_RATIO;
 pub use write::{refuse_occupied, refuse_occupied_names, write, write_figures};
 
