@@ -12,6 +12,8 @@ const LABEL: f64 = 110.0;
 /// A map is no larger than this, unless its cells would be too small to see.
 const MAP: (f64, f64) = (1000.0, 800.0);
 const LEAST_CELL: f64 = 5.0;
+/// Maps of few cells are so large that titles fit beside them.
+const SMALLEST: f64 = 150.0;
 /// Of cells with numbers in them.
 const NUMBER_CELL: (f64, f64) = (44.0, 26.0);
 /// Of the text of several lines.
@@ -102,7 +104,7 @@ pub fn draw_phase_map(map: &PhaseMap) -> Result<Figure> {
     };
     let fit = |most: f64, count: usize, least: f64, wanted: f64| {
         (most / count as f64)
-            .min(wanted.max(34.0))
+            .min(wanted.max(34.0).max(SMALLEST / count as f64))
             .max(least)
             .floor()
     };
@@ -127,7 +129,10 @@ pub fn draw_phase_map(map: &PhaseMap) -> Result<Figure> {
     let sheet = Panels {
         name,
         header: Header {
-            title: format!("{} by {} and {}", map.quantity, map.y.name, map.x.name),
+            title: capitalised(&format!(
+                "{} by {} and {}",
+                map.quantity, map.y.name, map.x.name
+            )),
             note,
             legend: legend.into_iter().collect(),
         },
@@ -148,6 +153,12 @@ pub fn draw_phase_map(map: &PhaseMap) -> Result<Figure> {
         ruler: &ruler,
     };
     sheet.draw()
+}
+
+fn capitalised(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(characters).collect()
 }
 
 /// What the colours mean.
@@ -185,6 +196,7 @@ fn numbers(values: &[f64]) -> Vec<String> {
     };
     let number = |value: &f64| match (value.is_finite(), largest < 1e5 && largest >= 0.01) {
         (false, _) => String::new(),
+        (true, _) if *value == 0.0 => "0".to_owned(),
         (true, true) => format!("{value:.decimals$}"),
         (true, false) => format!("{value:.1e}"),
     };

@@ -20,6 +20,8 @@ pub(super) enum Fit {
 /// About so many ticks.
 const ACROSS: usize = 6;
 const UP: usize = 5;
+/// As many powers of ten may be named.
+const POWERS: usize = 8;
 
 /// The axes under and beside `curves`.
 pub(super) fn fit(
@@ -54,8 +56,10 @@ fn axis(fit: Fit, values: impl Iterator<Item = f64> + Clone, count: usize, title
     if let (Fit::Decades | Fit::RoundDecades, Some((low, high))) = (fit, range(decades::has_place))
     {
         return match fit {
-            Fit::Decades if high > low * (1.0 + 1e-9) => Axis::logarithmic(low, high, count, title),
-            _ => Axis::logarithmic_around(low, high, count, title),
+            Fit::Decades if high > low * (1.0 + 1e-9) => {
+                Axis::logarithmic(low, high, POWERS, title)
+            }
+            _ => Axis::logarithmic_around(low, high, POWERS, title),
         };
     }
     let (low, high) = range(f64::is_finite).unwrap_or((0.0, 1.0));

@@ -2,15 +2,18 @@
 
 use plotters::style::RGBColor;
 
+use super::lines::WIDTH;
 use super::member::Member;
 use crate::figures::colours::{of_model, scale};
-use crate::figures::curves::Dash;
+use crate::figures::curves::{Dash, Pen};
 use crate::flow::model::Form;
 
 /// The part of the colour scale that stands out from white.
 const SCALE: f64 = 0.88;
 /// As many lines of one dash have colours of their own.
 const PALETTE: usize = 6;
+/// Lines are so much wider than those that lie on top of them: where all are the same, the edges of each are seen.
+const WIDER: f64 = 0.55;
 
 /// The replicas of one problem.
 pub(super) struct Group<'a> {
@@ -19,7 +22,7 @@ pub(super) struct Group<'a> {
     /// What tells it from the other groups of the figure; empty if there is no other.
     pub(super) label: String,
     /// Of what compares groups.
-    pub(super) pen: (RGBColor, Dash),
+    pub(super) pen: Pen,
 }
 
 /// What replicas have in common.
@@ -74,8 +77,12 @@ impl<'a> Group<'a> {
             members,
             label,
             pen: match is_ordered {
-                true => (graded(at, count), Dash::Solid),
-                false => (of_model(at), Dash::of_round(at / PALETTE)),
+                true => solid(graded(at, count)),
+                false => Pen {
+                    width: WIDTH - 0.2 + WIDER * (at % PALETTE) as f64,
+                    dash: Dash::of_round(at / PALETTE),
+                    ..solid(of_model(at))
+                },
             },
         };
         named.map(group).collect()
@@ -104,6 +111,24 @@ impl<'a> Group<'a> {
             true => quantity.to_owned(),
             false => format!("{}: {quantity}", self.label),
         }
+    }
+}
+
+/// A line of this colour.
+pub(super) fn solid(colour: RGBColor) -> Pen {
+    Pen {
+        colour,
+        width: WIDTH,
+        opacity: 1.0,
+        dash: Dash::Solid,
+    }
+}
+
+/// The colour of the coordinate of this rank, 0 being the largest, which stands out.
+pub(super) fn ranked(rank: usize, count: usize) -> RGBColor {
+    match rank {
+        0 => of_model(1),
+        _ => graded(rank, count),
     }
 }
 
@@ -145,7 +170,7 @@ fn labels(kinds: &[Kind]) -> (Vec<String>, bool) {
             |_| None,
         ),
         (
-            |kind| format!("rate\u{a0}{}", kind.rate),
+            |kind| format!("η\u{a0}=\u{a0}{}", kind.rate),
             |kind| Some(kind.rate),
         ),
     ];

@@ -1,7 +1,5 @@
 //! The lines of replicas: each of them, and their median.
 
-use plotters::style::RGBColor;
-
 use super::member::Member;
 use crate::compare::quantile;
 use crate::figures::curves::{Curve, Dash, Marks, Pen};
@@ -11,8 +9,10 @@ pub(super) const FOR_MEDIAN: usize = 3;
 /// With more lines of replicas in a plot, only those of the largest and the smallest coordinate are drawn.
 pub(super) const MANY_LINES: usize = 80;
 
-/// Widths of lines, in pixels.
-const THICK: f64 = 1.6;
+/// Of the only line, or of medians, in pixels.
+pub(super) const WIDTH: f64 = 1.6;
+/// Of each of a few replicas, or of many.
+const NARROW: f64 = 1.1;
 const THIN: f64 = 0.75;
 
 /// The lines of one thing, of all its replicas.
@@ -24,10 +24,10 @@ pub(super) struct Replicas {
 }
 
 impl Replicas {
-    /// `points` of each member, by ascending x.
+    /// `points` of each member, by ascending x. The pen is that of the median; lines below it are thin and solid.
     pub(super) fn of(
         members: &[Member<'_>],
-        (colour, dash): (RGBColor, Dash),
+        pen: Pen,
         points: impl Fn(&Member<'_>) -> Vec<(f64, f64)>,
     ) -> Self {
         let lines: Vec<(&Member<'_>, Vec<(f64, f64)>)> = members
@@ -37,21 +37,21 @@ impl Replicas {
         let whole = lines.iter().filter(|(member, _)| !member.ended_early());
         let whole: Vec<&[(f64, f64)]> = whole.map(|(_, points)| &points[..]).collect();
         let median = median(&whole);
-        let (width, opacity) = match members.len() {
-            1 => (THICK, 1.0),
-            2 => (THIN, 1.0),
-            _ if median.is_none() => (THIN, 0.8),
-            _ => (THIN, 0.45),
+        let (width, opacity, dash) = match members.len() {
+            1 => (pen.width, 1.0, pen.dash),
+            2 => (NARROW, 1.0, pen.dash),
+            _ if median.is_none() => (THIN, 0.8, pen.dash),
+            _ => (THIN, 0.45, Dash::Solid),
         };
-        let pen = |width: f64, opacity: f64| Pen {
-            colour,
+        let below = Pen {
             width,
             opacity,
             dash,
+            ..pen
         };
         let single = lines.into_iter().map(|(member, points)| Curve {
             points,
-            pen: pen(width, opacity),
+            pen: below,
             marks: match member.ended_early() {
                 true => Marks::EndedEarly,
                 false => Marks::None,
@@ -61,7 +61,7 @@ impl Replicas {
             single: single.collect(),
             median: median.map(|points| Curve {
                 points,
-                pen: pen(THICK, 1.0),
+                pen,
                 marks: Marks::None,
             }),
         }

@@ -1,12 +1,12 @@
 //! The panels of each experiment's figure.
 
 use super::axes::{Fit, fit};
-use super::group::{Group, graded};
+use super::group::{Group, graded, ranked, solid};
 use super::lines::{MANY_LINES, Replicas, stack};
 use super::member::{Member, Quantity};
 use crate::compare::quantile;
-use crate::figures::axis::Axis;
-use crate::figures::curves::{Curve, Dash, Marks, Pen};
+use crate::figures::axis::{Axis, Scale};
+use crate::figures::curves::{Curve, Marks, Pen};
 use crate::figures::panels::{Cells, Content, PLOT, Panel};
 use crate::figures::sheet::{Entry, Key};
 use crate::figures::text::Ruler;
@@ -112,16 +112,14 @@ pub(super) fn rows(groups: &[Group<'_>], ruler: &Ruler) -> Vec<Panel> {
         }
         let count = group.rows();
         let lines = (0..count).map(|row| {
-            Replicas::of(
-                &group.members,
-                (graded(row, count), Dash::Solid),
-                |member| member.over_time(|record| member.largest(Quantity::Weight, record, row)),
-            )
+            Replicas::of(&group.members, solid(graded(row, count)), |member| {
+                member.over_time(|record| member.largest(Quantity::Weight, record, row))
+            })
         });
         let mut rows = vec![0, count / 2, count - 1];
         rows.dedup();
         let entry = |row: usize| Entry {
-            key: key((graded(row, count), Dash::Solid)),
+            key: key(solid(graded(row, count))),
             label: format!("row {}", row + 1),
         };
         panels.push(panel(
@@ -164,7 +162,7 @@ fn lines_of(group: &Group<'_>, quantity: Quantity) -> Vec<Curve> {
     let count = group.positions();
     let all = group.members.len() == 1 || draws_all(group);
     let replicas = drawn_ranks(count).into_iter().map(|rank| {
-        let pen = (graded(rank, count), Dash::Solid);
+        let pen = solid(ranked(rank, count));
         let mut replicas = Replicas::of(&group.members, pen, |member| {
             let at = member.order[rank];
             member.over_time(|record| member.entry(quantity, record, 0, at))
@@ -264,10 +262,9 @@ fn compared(
 fn final_by_condition(groups: &[Group<'_>], quantity: Quantity) -> Panel {
     let colour = crate::figures::colours::of_model(0);
     let pen = |width: f64, opacity: f64| Pen {
-        colour,
         width,
         opacity,
-        dash: Dash::Solid,
+        ..solid(colour)
     };
     let last = |member: &Member<'_>| {
         let last = member.records.checked_sub(1)?;
@@ -328,13 +325,19 @@ fn final_by_condition(groups: &[Group<'_>], quantity: Quantity) -> Panel {
         ),
         _ => ("largest last score", Fit::Weights, "largest score maxᵢ aᵢ"),
     };
-    panel(
+    let mut panel = panel(
         title.to_owned(),
         Vec::new(),
         curves,
         (x, "condition number κ"),
         (y, y_title),
-    )
+    );
+    // Discs at the ends are whole.
+    if panel.x.scale == Scale::Linear {
+        let aside = 0.03 * (panel.x.high - panel.x.low);
+        (panel.x.low, panel.x.high) = (panel.x.low - aside, panel.x.high + aside);
+    }
+    panel
 }
 
 fn panel(
@@ -355,12 +358,11 @@ fn panel(
     }
 }
 
-pub(super) fn key((colour, dash): (plotters::style::RGBColor, Dash)) -> Key {
+/// The sign of a line in a legend.
+pub(super) fn key(pen: Pen) -> Key {
     Key::Line(Pen {
-        colour,
-        width: 2.0,
-        opacity: 1.0,
-        dash,
+        width: pen.width.max(2.0),
+        ..pen
     })
 }
 

@@ -1,11 +1,10 @@
 //! What stands above the panels.
 
-use super::group::{Group, graded};
+use super::group::{Group, graded, ranked, solid};
 use super::lines::{FOR_MEDIAN, have_medians};
 use super::member::{Member, Order};
 use super::views::{MOST_MAPS, drawn_ranks, draws_all, key};
 use crate::Error;
-use crate::figures::curves::Dash;
 use crate::figures::decades;
 use crate::figures::sheet::{Entry, Key};
 use crate::figures::words::counted;
@@ -18,8 +17,12 @@ const NAMED: usize = 4;
 
 pub(super) fn title(experiment: &str, has_rows: bool) -> String {
     let (subject, figure) = match experiment {
-        _ if has_rows => (
-            format!("Rows of scores over common values ({experiment}): weights of each row"),
+        "rows" => (
+            "Rows of scores over common values: weights of each row".to_owned(),
+            None,
+        ),
+        other if has_rows => (
+            format!("Rows of scores over common values ({other}): weights of each row"),
             None,
         ),
         "logistic" => (
@@ -61,25 +64,37 @@ pub(super) fn rows(count: usize) -> String {
 
 /// The colours of coordinates in the order of their last records, and the sign of runs that ended early.
 pub(super) fn legend(groups: &[Group<'_>], order: Order) -> Vec<Entry> {
-    let entry = |rank: usize, count: usize, label: String| Entry {
-        key: key((graded(rank, count), Dash::Solid)),
+    let entry = |colour, label: String| Entry {
+        key: key(solid(colour)),
         label,
     };
     let what = match order {
         Order::Scores => "score",
         Order::Weights => "weight",
     };
+    let most = groups.iter().map(Group::positions).max().unwrap_or(0);
     let mut entries: Vec<Entry> = match groups {
-        [group] if group.members.len() == 1 && group.positions() <= FEW => {
-            let count = group.positions();
+        [group] if group.members.len() == 1 && most <= FEW => {
             let order = group.first().order.iter().enumerate();
-            order
-                .map(|(rank, at)| entry(rank, count, format!("i\u{a0}=\u{a0}{}", at + 1)))
-                .collect()
+            let named = order.map(|(rank, at)| {
+                let label = format!("i\u{a0}=\u{a0}{}", at + 1);
+                entry(ranked(rank, most), label)
+            });
+            named.collect()
         }
-        _ => [("largest last", 0), ("median", 1), ("smallest", 2)]
-            .map(|(rank, at)| entry(at, 3, format!("{rank} {what}")))
-            .into(),
+        _ => {
+            let mut entries = vec![entry(ranked(0, most), format!("largest last {what}"))];
+            if most > 3 {
+                entries.push(entry(graded(0, 2), "next".into()));
+            }
+            if most > 2 {
+                entries.push(entry(graded(1, 3), "median".into()));
+            }
+            if most > 1 {
+                entries.push(entry(graded(1, 2), "smallest".into()));
+            }
+            entries
+        }
     };
     entries.extend(ended_early(groups));
     entries
