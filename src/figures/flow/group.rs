@@ -19,6 +19,7 @@ const WIDER: f64 = 0.55;
 pub(super) struct Group<'a> {
     /// At least one.
     pub(super) members: Vec<Member<'a>>,
+    kind: Kind,
     /// What tells it from the other groups of the figure; empty if there is no other.
     pub(super) label: String,
     /// Of what compares groups.
@@ -72,9 +73,10 @@ impl<'a> Group<'a> {
         }
         let (labels, is_ordered) = labels(&kinds);
         let count = groups.len();
-        let named = groups.into_iter().zip(labels).enumerate();
-        let group = |(at, (members, label))| Self {
+        let named = groups.into_iter().zip(kinds).zip(labels).enumerate();
+        let group = |(at, ((members, kind), label))| Self {
             members,
+            kind,
             label,
             pen: match is_ordered {
                 true => solid(graded(at, count)),
@@ -88,6 +90,32 @@ impl<'a> Group<'a> {
         named.map(group).collect()
     }
 
+    /// Groups that differ in their condition numbers only, by ascending number, with what tells these series apart.
+    pub(super) fn by_condition(groups: &[Self]) -> Vec<(String, Vec<(f64, &Self)>)> {
+        let mut kinds: Vec<Kind> = Vec::new();
+        let mut series: Vec<Vec<(f64, &Self)>> = Vec::new();
+        for group in groups {
+            let Some(number) = group.kind.condition_number else {
+                continue;
+            };
+            let kind = Kind {
+                condition_number: None,
+                ..group.kind.clone()
+            };
+            match kinds.iter().position(|other| *other == kind) {
+                Some(at) => series[at].push((number, group)),
+                None => {
+                    kinds.push(kind);
+                    series.push(vec![(number, group)]);
+                }
+            }
+        }
+        for groups in &mut series {
+            groups.sort_by(|a, b| a.0.total_cmp(&b.0));
+        }
+        labels(&kinds).0.into_iter().zip(series).collect()
+    }
+
     pub(super) fn first(&self) -> &Member<'a> {
         &self.members[0]
     }
@@ -99,10 +127,6 @@ impl<'a> Group<'a> {
     /// d
     pub(super) fn positions(&self) -> usize {
         self.first().positions
-    }
-
-    pub(super) fn condition_number(&self) -> Option<f64> {
-        self.first().followed.run.condition_number
     }
 
     /// `quantity`, with the label if there is one.

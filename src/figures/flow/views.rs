@@ -6,6 +6,7 @@ use super::lines::{MANY_LINES, Replicas, stack};
 use super::member::{Member, Quantity};
 use crate::compare::quantile;
 use crate::figures::axis::{Axis, Scale};
+use crate::figures::colours::of_model;
 use crate::figures::curves::{Curve, Marks, Pen};
 use crate::figures::panels::{Cells, Content, PLOT, Panel};
 use crate::figures::sheet::{Entry, Key};
@@ -260,62 +261,49 @@ fn compared(
 
 /// The largest coordinate of the last records against the condition number: each run, and the medians.
 fn final_by_condition(groups: &[Group<'_>], quantity: Quantity) -> Panel {
-    let colour = crate::figures::colours::of_model(0);
-    let pen = |width: f64, opacity: f64| Pen {
-        width,
-        opacity,
-        ..solid(colour)
-    };
-    let last = |member: &Member<'_>| {
-        let last = member.records.checked_sub(1)?;
-        let number = member.followed.run.condition_number?;
-        Some((number, member.largest(quantity, last, 0)))
-    };
-    let of = |early: bool| {
-        let members = groups.iter().flat_map(|group| &group.members);
-        let members = members.filter(|member| member.ended_early() == early);
-        members.filter_map(last).collect::<Vec<_>>()
-    };
-    let median = |group: &Group<'_>| {
-        let whole = group.members.iter().filter(|member| !member.ended_early());
-        let mut values: Vec<f64> = whole.filter_map(last).map(|(_, value)| value).collect();
-        values.sort_unstable_by(f64::total_cmp);
-        match values.is_empty() {
-            true => None,
-            false => Some((group.condition_number()?, quantile(&values, 0.5))),
+    let (mut singles, mut medians, mut legend) = (Vec::new(), Vec::new(), Vec::new());
+    let mut range = (f64::INFINITY, 0.0);
+    for (at, (label, series)) in Group::by_condition(groups).into_iter().enumerate() {
+        let pen = solid(of_model(at));
+        let mut line = Vec::new();
+        for (number, group) in series {
+            range = (number.min(range.0), number.max(range.1));
+            let (early, whole) = last_largest(group, quantity);
+            let single = |marks| {
+                move |value: f64| Curve {
+                    points: vec![(number, value)],
+                    pen: Pen {
+                        width: 0.6,
+                        opacity: 0.45,
+                        ..pen
+                    },
+                    marks,
+                }
+            };
+            singles.extend(early.into_iter().map(single(Marks::Crosses)));
+            if !whole.is_empty() {
+                line.push((number, quantile(&whole, 0.5)));
+            }
+            if whole.len() > 1 {
+                singles.extend(whole.into_iter().map(single(Marks::Discs)));
+            }
         }
-    };
-    let mut medians: Vec<(f64, f64)> = groups.iter().filter_map(median).collect();
-    medians.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-    let mut curves = vec![
-        Curve {
-            points: of(true),
-            pen: pen(1.0, 1.0),
-            marks: Marks::Crosses,
-        },
-        Curve {
-            points: medians,
-            pen: pen(1.6, 1.0),
+        medians.push(Curve {
+            points: line,
+            pen,
             marks: Marks::Discs,
-        },
-    ];
-    let single = of(false);
-    if single.len() > curves[1].points.len() {
-        // Discs without lines: each point by itself.
-        curves.extend(single.into_iter().map(|point| Curve {
-            points: vec![point],
-            pen: pen(0.6, 0.45),
-            marks: Marks::Discs,
-        }));
+        });
+        if !label.is_empty() {
+            legend.push(Entry {
+                key: key(pen),
+                label,
+            });
+        }
     }
-    let numbers = groups.iter().filter_map(Group::condition_number);
-    let (low, high) = numbers.fold((f64::INFINITY, 0.0), |(low, high): (f64, f64), number| {
-        (low.min(number), high.max(number))
-    });
-    let x = if high > WIDE * low {
-        Fit::RoundDecades
-    } else {
-        Fit::Round
+    singles.extend(medians);
+    let x = match range.1 > WIDE * range.0 {
+        true => Fit::RoundDecades,
+        false => Fit::Round,
     };
     let (title, y, y_title) = match quantity {
         Quantity::Weight => (
@@ -327,8 +315,8 @@ fn final_by_condition(groups: &[Group<'_>], quantity: Quantity) -> Panel {
     };
     let mut panel = panel(
         title.to_owned(),
-        Vec::new(),
-        curves,
+        legend,
+        singles,
         (x, "condition number κ"),
         (y, y_title),
     );
@@ -338,6 +326,22 @@ fn final_by_condition(groups: &[Group<'_>], quantity: Quantity) -> Panel {
         (panel.x.low, panel.x.high) = (panel.x.low - aside, panel.x.high + aside);
     }
     panel
+}
+
+/// The largest coordinates of last records: of the runs that ended early, and of the others in ascending order.
+fn last_largest(group: &Group<'_>, quantity: Quantity) -> (Vec<f64>, Vec<f64>) {
+    let (mut early, mut whole) = (Vec::new(), Vec::new());
+    for member in &group.members {
+        let Some(last) = member.records.checked_sub(1) else {
+            continue;
+        };
+        match member.ended_early() {
+            true => early.push(member.largest(quantity, last, 0)),
+            false => whole.push(member.largest(quantity, last, 0)),
+        }
+    }
+    whole.sort_unstable_by(f64::total_cmp);
+    (early, whole)
 }
 
 fn panel(

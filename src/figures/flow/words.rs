@@ -146,10 +146,12 @@ pub(super) fn note(groups: &[Group<'_>], order: Option<Order>) -> String {
         sentences.push("The start, t = 0, has no place on logarithmic axes".into());
     }
     let losses = members(groups).flat_map(|member| &member.followed.trajectory.losses);
-    let vanished = losses.filter(|loss| !decades::has_place(**loss)).count();
-    if vanished > 0 {
-        let what = counted(vanished, "recorded loss").replace("losss", "losses");
-        sentences.push(format!("{what} of 0 not drawn on the logarithmic axis"));
+    match losses.filter(|loss| **loss < decades::BOUNDS.0).count() {
+        0 => {}
+        1 => sentences.push("One recorded loss has vanished: below 10⁻³⁰⁰ it is not drawn".into()),
+        many => sentences.push(format!(
+            "{many} recorded losses have vanished: below 10⁻³⁰⁰ they are not drawn"
+        )),
     }
     sentences.extend(failures(groups));
     sentences.join(". ")
