@@ -19,6 +19,7 @@
 //! | [`experiments`] | the notebook's experiments and their constants |
 //! | [`descent`] | gradient descent, and what it records |
 //! | [`follow`] | a run with its records |
+//! | [`checks`] | the paper's statements, held against the records of a run |
 //!
 //! Everything is float64. Sums are taken in a fixed order, so that a run is the same bit for bit whenever it is
 //! repeated with the same binary; NumPy adds in another order, so its runs differ from ours by rounding.
@@ -35,6 +36,7 @@
 //! # }
 //! ```
 
+pub mod checks;
 mod dense;
 pub mod descent;
 pub mod experiments;
