@@ -275,16 +275,19 @@ fn print(findings: &[Finding]) {
 
 #[test]
 fn explore() {
-    for (experiment, end) in [(LOGISTIC, 3e5), (SQUARE_FROM_ZERO, 300.0), (SQUARE, 300.0), (NORMALIZATIONS, 100.0)] {
-        for run in experiment.runs().unwrap() {
-            println!("=== {} {}", experiment.name, run.problem.model().normalization().name());
-            let started = std::time::Instant::now();
-            let trajectory = integrate(&run, Slip::None, 50.0, end);
-            println!("{} records {:?}", trajectory.times.len(), started.elapsed());
-            let started = std::time::Instant::now();
-            let findings = check(&followed(&run, trajectory), Method::Flow { tolerance: 1e-9 }).unwrap();
-            print(&findings);
-            println!("{:?}", started.elapsed());
+    let mut runs = Vec::new();
+    for experiment in [LOGISTIC, SQUARE_FROM_ZERO, NORMALIZATIONS, SQUARE] {
+       runs.extend(experiment.runs().unwrap());
+    }
+    for slip in SLIPS {
+        for run in &runs {
+            let end = 50.0;
+            let right = integrate(run, Slip::None, 50.0, end);
+            let wrong = integrate(run, slip, 50.0, end);
+            let diff = right.scores.iter().zip(&wrong.scores).chain(right.values.iter().zip(&wrong.values)).map(|(x,y)| (x-y).abs()).fold(0.0, f64::max);
+            let findings = check(&followed(run, wrong), Method::Flow { tolerance: 1e-9 }).unwrap();
+            let v: Vec<String> = findings.iter().filter(|f| f.is_violated()).map(|f| format!("{} {:.1e}|{:.1e}", f.statement.name(), f.worst.unwrap().value,  f.worst.unwrap().bound)).collect();
+            println!("{slip:?} {} {} {diff:.1e}: {v:?}", run.experiment, run.problem.model().normalization().name());
         }
     }
 }

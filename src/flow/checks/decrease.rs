@@ -14,6 +14,8 @@ struct Slope {
     values: f64,
     /// Σ |∂L/∂a|.
     scores: f64,
+    /// max |∂L/∂a|.
+    largest_score: f64,
     /// d²L/dt² = 2 ∇Lᵀ H ∇L, H being the matrix of second derivatives.
     second: f64,
     /// ‖H ∇L‖².
@@ -69,6 +71,7 @@ fn slope(records: &Records<'_>, k: usize) -> Result<Slope> {
         square: square(&gradient.values) + square(&gradient.scores),
         values: gradient.values.iter().map(|g| g.abs()).sum(),
         scores: gradient.scores.iter().map(|g| g.abs()).sum(),
+        largest_score: largest(&gradient.scores),
         second,
         bend,
     })
@@ -142,9 +145,11 @@ fn decrease(records: &Records<'_>) -> Finding {
 /// The fall of the loss between two records against the integral of r = −‖∇L‖², which is taken by Hermite's formula
 /// from r and r′ at both ends.
 ///
-/// With κ = h |r′/r| or h √|r″/r|, the larger, the formula is off by h⁵ r⁗ / 720, hence by h |r| κ⁴ / 36, if r⁗ / r is
-/// at most 20 times the square of r″ / r: it is below 12 for powers from t^(−1/2) on and 1 for exponentials. Intervals
-/// with κ > 1 are not judged.
+/// The formula is off by h⁵ r⁗ / 720. With κ = h |r′/r| or h √|r″/r|, the larger, that is at most h |r| κ⁴ / 36, if r⁗ / r
+/// is at most 20 times the square of r″ / r: it is below 12 times that for powers from t^(−1/2) on, and equal to it
+/// for exponentials. For sums of those it may be more, where one that is small grows fast: so four times the
+/// largest r⁗ that the third differences of r′ around the interval show is added. Intervals with κ > 1 are not
+/// judged.
 ///
 /// Gradient descent follows, to second order in η, the flow of `L + η/4 ‖∇L‖²` (Barrett and Dherin, arXiv
 /// 2009.11162): the loss falls at the rate r − η/2 ∇Lᵀ H ∇L. What is left is of the size η² ‖H ∇L‖² and η² |r″|.
@@ -155,7 +160,7 @@ fn rate(records: &Records<'_>, slopes: &[Slope]) -> Finding {
         let h = records.time(k) - records.time(k - 1);
         let ends = [&slopes[k - 1], &slopes[k]];
         let smallest = ends[0].square.min(ends[1].square);
-        if smallest == 0.0 || touches_kink(records, k) {
+        if smallest == 0.0 || touches_kink(records, k, ends) {
             continue;
         }
         // h |r″|.
@@ -174,7 +179,8 @@ fn rate(records: &Records<'_>, slopes: &[Slope]) -> Finding {
         let found = records.trajectory.losses[k] - records.trajectory.losses[k - 1];
 
         let largest = ends[0].square.max(ends[1].square);
-        let of_formula = h * largest * kappa.powi(4) / 36.0;
+        let of_formula = h * largest * kappa.powi(4) / 36.0
+            + 4.0 * h.powi(5) / 720.0 * fourth_derivative(records, slopes, k);
         let of_rate = eta * eta * (h * bend + change);
         let (errors, before) = (records.errors(k), records.errors(k - 1));
         let of_path = ends[1].values * errors.values + ends[1].scores * errors.scores;
@@ -198,20 +204,39 @@ fn rate(records: &Records<'_>, slopes: &[Slope]) -> Finding {
     watch.finding_of_zero(Statement::Rate, quantity)
 }
 
+/// The largest |r⁗| that four records in a row show, the records k − 1 and k being among them.
+fn fourth_derivative(records: &Records<'_>, slopes: &[Slope], k: usize) -> f64 {
+    let windows = k.saturating_sub(3)..k;
+    let inside = windows.filter(|first| first + 3 < records.len());
+    let third_difference = |first: usize| {
+        let t = |i: usize| records.time(first + i);
+        let mut differences = [0, 1, 2, 3].map(|i| slopes[first + i].second);
+        for order in 1..4 {
+            for i in 0..4 - order {
+                differences[i] = (differences[i + 1] - differences[i]) / (t(i + order) - t(i));
+            }
+        }
+        6.0 * differences[0].abs()
+    };
+    inside.map(third_difference).fold(0.0, f64::max)
+}
+
 /// Whether a score may have stood at the kink of f between records k − 1 and k, where derivatives jump.
-fn touches_kink(records: &Records<'_>, k: usize) -> bool {
-    let kinked = records.weighting.is_kinked();
-    kinked && {
-        let scores = |k: usize| match records.model.form() {
-            Form::Free => records.all_scores(k).to_vec(),
-            Form::Tied => tied_scores(records, k),
-        };
-        let pairs = scores(k - 1).into_iter().zip(scores(k));
-        // A score that comes back has moved farther than the records show, so it must be well away.
-        pairs.into_iter().any(|(before, a)| {
-            before * a <= 0.0 || before.abs().min(a.abs()) <= 2.0 * (a - before).abs() + 1e-4
-        })
+fn touches_kink(records: &Records<'_>, k: usize, ends: [&Slope; 2]) -> bool {
+    if !records.weighting.is_kinked() {
+        return false;
     }
+    let scores = |k: usize| match records.model.form() {
+        Form::Free => records.all_scores(k).to_vec(),
+        Form::Tied => tied_scores(records, k),
+    };
+    // Descent jumps to and fro across a kink, by an update each time, and the differences of `slope` reach 1e-5 far.
+    let jump = records.rate * ends[0].largest_score.max(ends[1].largest_score);
+    let near = 4.0 * jump + 1e-4;
+    let mut pairs = scores(k - 1).into_iter().zip(scores(k));
+    pairs.any(|(before, a)| {
+        before * a <= 0.0 || before.abs().min(a.abs()) <= 2.0 * (a - before).abs() + near
+    })
 }
 
 /// U a.

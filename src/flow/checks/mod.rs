@@ -189,8 +189,8 @@ pub enum Verdict {
         updates: u64,
         /// By how much it misses there, in units of what was measured.
         size: f64,
-        /// The trajectory is one of gradient descent whose loss falls as its gradients say: the flow is left
-        /// because η is not 0, for no other reason.
+        /// The trajectory is one of gradient descent, and its loss falls as its gradients say (D.2 rate holds): the
+        /// flow is left because η is not 0, for no other reason. False where that was not shown.
         discretisation: bool,
     },
     /// It says nothing about this run, or the records say nothing about it.
@@ -243,9 +243,9 @@ pub fn check(followed: &Followed, method: Method) -> Result<Vec<Finding>> {
     findings.extend(decrease::check(&records)?);
     findings.extend(order::lemma(&records));
 
-    let gradients_are_right = !findings
+    let gradients_are_right = findings
         .iter()
-        .any(|finding| finding.statement == Statement::Rate && finding.is_violated());
+        .any(|finding| finding.statement == Statement::Rate && finding.verdict == Verdict::Holds);
     let explained = method == Method::Descent && gradients_are_right;
     for finding in &mut findings {
         if let Verdict::Violated { discretisation, .. } = &mut finding.verdict {
