@@ -47,7 +47,10 @@ pub(super) fn singular_values(matrix: &[f64], rows: usize, columns: usize) -> Op
     let (long, _) = orthogonalize(matrix, rows, columns)?;
     let mut values: Vec<f64> = long.iter().map(|long| dot(long, long).sqrt()).collect();
     values.sort_by(|a, b| b.total_cmp(a));
-    values.iter().all(|value| value.is_finite()).then_some(values)
+    values
+        .iter()
+        .all(|value| value.is_finite())
+        .then_some(values)
 }
 
 type Vectors = Vec<Vec<f64>>;

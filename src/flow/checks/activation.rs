@@ -137,10 +137,14 @@ mod tests {
             for a in [0.1, 0.7, 2.5] {
                 let step = 1e-5;
                 let h = |a| weighting.integral(a).unwrap();
-                let difference = |f: &dyn Fn(f64) -> f64| (f(a + step) - f(a - step)) / (2.0 * step);
+                let difference =
+                    |f: &dyn Fn(f64) -> f64| (f(a + step) - f(a - step)) / (2.0 * step);
                 let slope = weighting.slope(a);
                 assert!((difference(&|a| weighting.value(a)) - slope).abs() < 1e-8);
-                assert!((difference(&h) * slope - 1.0).abs() < 1e-7, "{normalization:?} {a}");
+                assert!(
+                    (difference(&h) * slope - 1.0).abs() < 1e-7,
+                    "{normalization:?} {a}"
+                );
             }
         }
     }
@@ -150,10 +154,18 @@ mod tests {
         let outside = |normalization, scores: &[f64]| Weighting::of(normalization).outside(scores);
         for normalization in [Normalization::L1, Normalization::L2, Normalization::Relu] {
             assert!(outside(normalization, &[1.0, 0.5]).is_none());
-            assert!(outside(normalization, &[1.0, -0.5]).unwrap().contains("score 1"));
+            assert!(
+                outside(normalization, &[1.0, -0.5])
+                    .unwrap()
+                    .contains("score 1")
+            );
         }
         assert!(outside(Normalization::Sum, &[1.0, -0.5]).is_none());
-        assert!(outside(Normalization::Sum, &[0.5, -1.0]).unwrap().contains("sum of f"));
+        assert!(
+            outside(Normalization::Sum, &[0.5, -1.0])
+                .unwrap()
+                .contains("sum of f")
+        );
         assert!(outside(Normalization::Softmax, &[0.0, -10.0]).is_none());
         assert!(outside(Normalization::Softmax, &[0.0, -1000.0]).is_some());
     }

@@ -119,7 +119,11 @@ pub(super) fn same_rows(records: &Records<'_>) -> Result<(), String> {
 }
 
 fn from_zero(records: &Records<'_>) -> Result<(), String> {
-    let largest = records.start.values.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+    let largest = records
+        .start
+        .values
+        .iter()
+        .fold(0.0f64, |m, v| m.max(v.abs()));
     if largest > 0.0 {
         return Err(format!(
             "Assumption 3.4 asks for V(0) = 0; its largest entry is {largest:.3e}"
@@ -134,7 +138,10 @@ fn strictly_ordered(entries: &[f64], assumption: &str, what: &str) -> Order {
     }
     let mut order: Vec<usize> = (0..entries.len()).collect();
     order.sort_by(|&i, &j| entries[j].total_cmp(&entries[i]));
-    match order.windows(2).find(|pair| entries[pair[0]] <= entries[pair[1]]) {
+    match order
+        .windows(2)
+        .find(|pair| entries[pair[0]] <= entries[pair[1]])
+    {
         Some(pair) => Err(format!(
             "{assumption} asks for distinct {what}; entries {} and {} are both {:.3e}",
             pair[0], pair[1], entries[pair[0]]

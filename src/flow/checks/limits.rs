@@ -77,7 +77,10 @@ impl Decades {
             return Err("there are no records".to_owned());
         };
         let end = records.time(last);
-        let dominant = (0..=last).rev().take_while(|&k| weight(k) >= DOMINANT).last();
+        let dominant = (0..=last)
+            .rev()
+            .take_while(|&k| weight(k) >= DOMINANT)
+            .last();
         let Some(dominant) = dominant else {
             return Err(format!(
                 "limits show over two decades of t after the largest weight has passed {DOMINANT}; \
@@ -94,10 +97,16 @@ impl Decades {
         }
         let before = |time: f64| {
             // The times of gradient descent are rounded products.
-            let at = (0..=last).rev().find(|&k| records.time(k) <= time * (1.0 + 1e-9));
-            at.filter(|&k| records.time(k) >= time / 2.0).ok_or_else(|| {
-                format!("limits need a record between t = {:.3e} and {time:.3e}", time / 2.0)
-            })
+            let at = (0..=last)
+                .rev()
+                .find(|&k| records.time(k) <= time * (1.0 + 1e-9));
+            at.filter(|&k| records.time(k) >= time / 2.0)
+                .ok_or_else(|| {
+                    format!(
+                        "limits need a record between t = {:.3e} and {time:.3e}",
+                        time / 2.0
+                    )
+                })
         };
         Ok(Decades {
             first,
@@ -224,7 +233,10 @@ fn rank_one(records: &Records<'_>, decades: &Decades) -> Finding {
     let size = ((p * d) as f64).sqrt();
     let pair = |k: usize| {
         let values = svd::singular_values(records.values(k), p, d).unwrap_or_default();
-        (values.first().copied().unwrap_or(f64::NAN), values.get(1).copied().unwrap_or(f64::NAN))
+        (
+            values.first().copied().unwrap_or(f64::NAN),
+            values.get(1).copied().unwrap_or(f64::NAN),
+        )
     };
     let error = |k: usize| size * (records.errors(k).values + f64::EPSILON * pair(k).0);
     let last = decades.at[2];

@@ -21,7 +21,8 @@
 //! the updates between two records or since the start (`records`). A gap or an increment that is smaller
 //! than that is not judged. Gradient descent is off by O(η) besides. That is not part of the bounds: it may show
 //! as a violation, which is then called a [discretisation effect](Verdict::Violated), if the loss falls as the
-//! gradients say (D.2 rate, for which η is taken into account to first order), so that nothing else is wrong.
+//! gradients say (D.2 rate, for which η is taken into account to first order) and what is conserved at any rate is,
+//! so that nothing else is wrong.
 //!
 //! # Limits
 //!
@@ -138,6 +139,19 @@ impl Statement {
         }
     }
 
+    /// Whether it holds for gradient descent as it does for the flow: because it is linear in the updates, or about one
+    /// point, or takes η into account.
+    pub fn holds_at_any_rate(self) -> bool {
+        matches!(
+            self,
+            Statement::RankOne
+                | Statement::ScoreSum
+                | Statement::OrthogonalValues
+                | Statement::DecreaseBound
+                | Statement::Rate
+        )
+    }
+
     /// What it says, in a line.
     pub fn description(self) -> &'static str {
         match self {
@@ -189,8 +203,9 @@ pub enum Verdict {
         updates: u64,
         /// By how much it misses there, in units of what was measured.
         size: f64,
-        /// The trajectory is one of gradient descent, and its loss falls as its gradients say (D.2 rate holds): the
-        /// flow is left because η is not 0, for no other reason. False where that was not shown.
+        /// The trajectory is one of gradient descent, its loss falls as its gradients say (D.2 rate holds), and what
+        /// holds [at any rate](Statement::holds_at_any_rate) does: the flow is left because η is not 0, for no other
+        /// reason. False where that was not shown.
         discretisation: bool,
     },
     /// It says nothing about this run, or the records say nothing about it.
@@ -243,10 +258,13 @@ pub fn check(followed: &Followed, method: Method) -> Result<Vec<Finding>> {
     findings.extend(decrease::check(&records)?);
     findings.extend(order::lemma(&records));
 
-    let gradients_are_right = findings
+    let rate_holds = findings
         .iter()
         .any(|finding| finding.statement == Statement::Rate && finding.verdict == Verdict::Holds);
-    let explained = method == Method::Descent && gradients_are_right;
+    let slopes_are_wrong = findings
+        .iter()
+        .any(|finding| finding.statement.holds_at_any_rate() && finding.is_violated());
+    let explained = method == Method::Descent && rate_holds && !slopes_are_wrong;
     for finding in &mut findings {
         if let Verdict::Violated { discretisation, .. } = &mut finding.verdict {
             *discretisation = explained;

@@ -79,9 +79,8 @@ impl Integrals {
     fn new(records: &Records<'_>) -> Integrals {
         let (mut integrals, mut errors) = (Vec::new(), Vec::new());
         for k in 0..records.len() {
-            let outside = (0..records.rows).find_map(|row| {
-                records.weighting.outside(records.scores(k, row))
-            });
+            let outside =
+                (0..records.rows).find_map(|row| records.weighting.outside(records.scores(k, row)));
             if let Some(reason) = outside {
                 let time = records.time(k);
                 let left = Some((k, format!("at t = {time:.3e} {reason}")));

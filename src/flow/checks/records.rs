@@ -106,7 +106,11 @@ impl<'a> Records<'a> {
 
     /// V, p × d.
     pub(super) fn values(&self, k: usize) -> &'a [f64] {
-        entry(&self.trajectory.values, k, self.predictions * self.positions)
+        entry(
+            &self.trajectory.values,
+            k,
+            self.predictions * self.positions,
+        )
     }
 
     /// a of one row.
@@ -121,7 +125,11 @@ impl<'a> Records<'a> {
 
     /// σ of one row.
     pub(super) fn weights(&self, k: usize, row: usize) -> &'a [f64] {
-        entry(&self.trajectory.weights, k * self.rows + row, self.positions)
+        entry(
+            &self.trajectory.weights,
+            k * self.rows + row,
+            self.positions,
+        )
     }
 
     /// θ of one row.
@@ -189,7 +197,8 @@ impl<'a> Records<'a> {
         let scores = over_ends(&|k| largest(self.all_scores(k)));
         let weights = over_ends(&|k| {
             let rows = (0..self.rows).map(|row| self.weights(k, row));
-            rows.map(|row| row.iter().map(|w| w.abs()).sum()).fold(0.0, f64::max)
+            rows.map(|row| row.iter().map(|w| w.abs()).sum())
+                .fold(0.0, f64::max)
         });
         let columns = over_ends(&|k| self.largest_column(k));
         let slope = over_ends(&|k| {
@@ -257,7 +266,11 @@ impl<'a> Records<'a> {
                 let thetas = (0..self.rows).map(|row| norm(self.prediction(k, row)));
                 let residual = sum(p) * (y + x * thetas.fold(0.0, f64::max));
                 let n = target.len() as f64;
-                (2.0 * x * x, 2.0 * x * residual + sum(n) * g, of_square(residual))
+                (
+                    2.0 * x * x,
+                    2.0 * x * residual + sum(n) * g,
+                    of_square(residual),
+                )
             }
             // The recorded loss has a constant of 1e-15 in its logarithm, its gradient has not.
             Objective::CrossEntropy { .. } => (1.0, sum(p), 1e-15 * p),
@@ -317,7 +330,9 @@ fn check_shapes(trajectory: &Trajectory, rows: usize, p: usize, d: usize) -> Res
         }
         check_finite(name, column)?;
     }
-    if !trajectory.times.is_sorted_by(|a, b| a < b) || trajectory.times.first() < Some(&0.0) {
+    if !trajectory.times.is_sorted_by(|a, b| a < b)
+        || trajectory.times.first().is_some_and(|&t| t < 0.0)
+    {
         return Err(invalid(
             "times",
             "must ascend from 0 or later; records out of order cannot be held against each other",

@@ -51,7 +51,8 @@ fn rank_one(records: &Records<'_>) -> [Finding; 2] {
 /// d ‖g(t)‖. What scores can still do follows from that.
 fn finite(records: &Records<'_>) -> [Finding; 3] {
     const DECAY: &str = "‖g‖ over what exp(−Δt/d) makes of the record before, minus 1";
-    const INTEGRAL: &str = "growth of S from a record to the last, over d times the fall of ‖g‖, minus 1";
+    const INTEGRAL: &str =
+        "growth of S from a record to the last, over d times the fall of ‖g‖, minus 1";
     const SHORT: &str = "what is left at least, as t → ∞, for the weights beside the largest";
     let statement = Statement::FiniteIntegral;
     let applies = || {
