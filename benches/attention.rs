@@ -12,12 +12,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 fn attention(criterion: &mut Criterion) {
     let functions = [
         ("softmax", AttentionFunction::Softmax),
-        (
-            "sigmoid",
-            AttentionFunction::Sigmoid {
-                logit_bias: -(4096f64.ln()),
-            },
-        ),
+        ("sigmoid", AttentionFunction::sigmoid(-(4096f64.ln()))),
     ];
     for (num_heads, head_dim, count, length) in
         [(16, 64, 8, 256), (32, 128, 4, 256), (16, 64, 1, 2048)]

@@ -209,25 +209,25 @@ pub enum Error {
         message: String,
     },
 
-    /// A descent has left the finite numbers.
+    /// A run of the flow has left the finite numbers, or cannot go on.
     #[error(
-        "flow: the run diverged: {} after {updates} updates at rate {rate}; {}; take a smaller rate",
+        "flow: the run diverged: {} after {after}; {}; {remedy}",
         not_finite(quantity, found),
         kept(*recorded, *last_recorded)
     )]
     Diverged {
-        /// How many updates were made.
-        updates: u64,
-        /// The rate η.
-        rate: f64,
-        /// What is not finite.
+        /// How far it came.
+        after: String,
+        /// What is not finite, or not as it must be.
         quantity: &'static str,
         /// Its entries.
         found: Vec<f64>,
         /// How many records were made before.
         recorded: usize,
-        /// The number of updates at the last of them.
-        last_recorded: Option<u64>,
+        /// The time t of the last of them.
+        last_recorded: Option<f64>,
+        /// What to do.
+        remedy: &'static str,
     },
 
     /// The tensor library failed.
@@ -299,19 +299,20 @@ fn count(n: usize, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
-/// The first entry that is infinite or NaN.
+/// The first entry that is infinite or NaN, or the only one.
 fn not_finite(quantity: &str, entries: &[f64]) -> String {
     match entries.iter().position(|x| !x.is_finite()) {
         Some(0) if entries.len() == 1 => format!("{quantity} is {}", entries[0]),
         Some(at) => format!("{quantity}[{at}] is {}", entries[at]),
+        None if entries.len() == 1 => format!("{quantity} is {:e}", entries[0]),
         None => format!("{quantity} is not finite"),
     }
 }
 
-fn kept(records: usize, last: Option<u64>) -> String {
+fn kept(records: usize, last: Option<f64>) -> String {
     match last {
         Some(last) => format!(
-            "kept: {}, the last after {last} updates",
+            "kept: {}, the last at t = {last}",
             count(records, "record", "records")
         ),
         None => "nothing was recorded before".to_owned(),

@@ -3,8 +3,8 @@
 //!
 //! Every constant can be replaced: `Experiment { seed: 7, steps: 1000, ..KL }.runs()`.
 
-use super::normalization::Normalization;
 use super::problem::{Dimensions, Draw, Loss, Problem};
+use super::sigma::Sigma;
 use crate::Result;
 
 /// What an experiment follows, and what it varies besides dimensions and normalisations.
@@ -12,6 +12,8 @@ use crate::Result;
 pub enum Family<'a> {
     /// [`Draw::logistic`].
     Logistic,
+    /// [`Draw::rows`], with so many rows.
+    Rows(usize),
     /// [`Draw::compared`].
     Compared(Loss),
     /// [`Draw::tied`].
@@ -39,7 +41,7 @@ pub struct Experiment<'a> {
     /// Shapes of V.
     pub dimensions: &'a [Dimensions],
     /// σ.
-    pub normalizations: &'a [Normalization],
+    pub sigmas: &'a [Sigma],
     /// See [`Draw::value_scale`].
     pub value_scale: f64,
     /// See [`Draw::score_mean`].
@@ -75,7 +77,7 @@ pub const LOGISTIC: Experiment = Experiment {
     family: Family::Logistic,
     seed: 123,
     dimensions: &[Dimensions::square(8)],
-    normalizations: &[Normalization::Softmax],
+    sigmas: &[Sigma::SOFTMAX],
     value_scale: 0.1,
     score_mean: 0.0,
     score_scale: 0.0,
@@ -89,7 +91,7 @@ pub const SQUARE: Experiment = Experiment {
     family: Family::Compared(Loss::Square),
     seed: 42,
     dimensions: &[Dimensions::square(10)],
-    normalizations: &Normalization::ALL,
+    sigmas: &Sigma::COMPARED,
     value_scale: 0.1,
     score_mean: 1.0,
     score_scale: 0.1,
@@ -115,7 +117,7 @@ pub const CONDITIONING: Experiment = Experiment {
     },
     seed: 123,
     dimensions: &[Dimensions::square(20)],
-    normalizations: &[Normalization::Softmax],
+    sigmas: &[Sigma::SOFTMAX],
     value_scale: 1e-5,
     score_mean: 0.0,
     score_scale: 1e-3,
@@ -143,7 +145,7 @@ pub const TIED: Experiment = Experiment {
         Dimensions::square(50),
         Dimensions::square(100),
     ],
-    normalizations: &[Normalization::Softmax],
+    sigmas: &[Sigma::SOFTMAX],
     value_scale: 1.0,
     score_mean: 1.0,
     score_scale: 0.1,
@@ -151,8 +153,24 @@ pub const TIED: Experiment = Experiment {
     steps: 10_000,
 };
 
+/// An attention matrix: as many rows of scores as positions, all with the same values and the same target (the paper's
+/// Section 4.1; it is not in the notebook).
+pub const ROWS: Experiment = Experiment {
+    name: "rows",
+    family: Family::Rows(8),
+    ..LOGISTIC
+};
+
 /// All of them.
-pub const ALL: [Experiment; 6] = [LOGISTIC, SQUARE, NORMALIZATIONS, CONDITIONING, KL, TIED];
+pub const ALL: [Experiment; 7] = [
+    LOGISTIC,
+    SQUARE,
+    NORMALIZATIONS,
+    CONDITIONING,
+    KL,
+    TIED,
+    ROWS,
+];
 
 impl Experiment<'_> {
     /// The runs: for each of the dimensions, each normalisation, and within it each condition number.
@@ -162,11 +180,11 @@ impl Experiment<'_> {
     pub fn runs(&self) -> Result<Vec<Run>> {
         let mut runs = Vec::new();
         for &dimensions in self.dimensions {
-            for &normalization in self.normalizations {
+            for &sigma in self.sigmas {
                 let draw = Draw {
                     seed: self.seed,
                     dimensions,
-                    normalization,
+                    sigma,
                     value_scale: self.value_scale,
                     score_mean: self.score_mean,
                     score_scale: self.score_scale,
@@ -183,6 +201,7 @@ impl Experiment<'_> {
                 };
                 match self.family {
                     Family::Logistic => add(None, draw.logistic()?),
+                    Family::Rows(rows) => add(None, draw.rows(rows)?),
                     Family::Compared(loss) => add(None, draw.compared(loss)?),
                     Family::Tied => add(None, draw.tied()?),
                     Family::CrossEntropy => add(None, draw.cross_entropy()?),

@@ -12,26 +12,34 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`normalization`] | σ and products with Jᵀ, in closed form |
+//! | [`sigma`] | σ by name: the functions of [`layers::attention`](crate::layers::attention) |
 //! | [`objective`] | L and g, in closed form |
-//! | [`model`] | both together, with values of their own or tied to the scores: gradients of V and a |
+//! | [`model`] | both together: one row of scores, several, or scores that are tied to the values |
 //! | [`problem`] | a model and where it starts; the random draws of the paper's notebook |
 //! | [`experiments`] | the notebook's experiments and their constants |
-//! | [`descent`] | gradient descent, and what it records |
-//! | [`follow`] | a run with its records |
+//! | [`follow`] | many runs at once, by gradient descent or along the flow itself |
+//! | [`trajectory`] | what is recorded of a run |
+//! | [`descent`], [`dormand_prince`] | the two integrators |
 //! | [`checks`] | the paper's statements, held against the records of a run |
 //!
 //! Everything is float64. Sums are taken in a fixed order, so that a run is the same bit for bit whenever it is
 //! repeated with the same binary; NumPy adds in another order, so its runs differ from ours by rounding.
 //!
 //! ```
-//! use attnscope::flow::{descent::{Descent, Trajectory}, experiments::SQUARE};
+//! use attnscope::flow::experiments::SQUARE;
+//! use attnscope::flow::follow::{Backend, Integrator, Records, Settings, follow};
 //!
 //! # fn main() -> attnscope::Result<()> {
-//! let run = &SQUARE.runs()?[0];
-//! let mut trajectory = Trajectory::default();
-//! Descent::new(&run.problem, run.rate)?.run(&[0, 10, 100], |snapshot| trajectory.push(snapshot))?;
-//! assert!(trajectory.losses[2] < trajectory.losses[1]);
+//! let settings = Settings {
+//!     backend: Backend::Fused,
+//!     integrator: Integrator::Descent,
+//!     records: Records::At(vec![0, 10, 100]),
+//!     keep_values: false,
+//! };
+//! let followed = follow(SQUARE.runs()?, &settings, |_| ())?;
+//! assert_eq!(followed[3].run.problem.model().sigma().name(), "softmax");
+//! let losses = &followed[3].trajectory.losses;
+//! assert!(losses[2] < losses[1]);
 //! # Ok(())
 //! # }
 //! ```
@@ -39,10 +47,15 @@
 pub mod checks;
 mod dense;
 pub mod descent;
+pub mod dormand_prince;
 pub mod experiments;
 pub mod follow;
+mod kernel;
 pub mod model;
-pub mod normalization;
 pub mod objective;
 pub mod problem;
+mod replicas;
+pub mod sigma;
 mod svd;
+mod tensors;
+pub mod trajectory;

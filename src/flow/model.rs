@@ -1,8 +1,8 @@
 //! A loss of `V σ(a)` and its gradients.
 
-use super::dense::{dot, multiply, multiply_transposed, subtract_outer};
-use super::normalization::Normalization;
+use super::kernel::{Kernel, State};
 use super::objective::{Objective, check_finite, invalid};
+use super::sigma::Sigma;
 use crate::Result;
 
 /// How values and scores hang together.
@@ -10,26 +10,29 @@ use crate::Result;
 pub enum Form {
     /// `θ = V σ(a)`: values and scores are learned apart.
     Free,
+    /// A row a_q of scores for each of so many queries, one V for all, and one target that every query is to fit:
+    /// `Σ_q L(V σ(a_q))`, the attention matrix of the paper's Section 4.1.
+    Rows(usize),
     /// `θ = U σ(U a)`: one square matrix makes both the scores and the prediction.
     Tied,
 }
 
-/// `L(θ)` with `θ = V σ(a)`, or `θ = U σ(U a)`.
+/// `L(θ)` with `θ = V σ(a)`, or `θ = U σ(U a)`; or the sum over several rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
     objective: Objective,
-    normalization: Normalization,
+    sigma: Sigma,
     form: Form,
     predictions: usize,
     positions: usize,
 }
 
-/// Where a model is: V (or U), p × d, row-major, and a, d entries; or a gradient of the same shapes.
+/// Where a model is: V (or U), p × d, row-major, and a, rows × d; or a gradient of the same shapes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameters {
     /// V or U, p × d, row-major.
     pub values: Vec<f64>,
-    /// a, d entries.
+    /// a, d entries; rows × d where there are several rows.
     pub scores: Vec<f64>,
 }
 
@@ -37,15 +40,18 @@ impl Model {
     /// A model of `positions` scores (d); the objective says how many entries a prediction has (p).
     ///
     /// Fails if there are no scores, if the objective contradicts itself, or if a tied form is not square.
-    pub fn new(
-        objective: Objective,
-        normalization: Normalization,
-        form: Form,
-        positions: usize,
-    ) -> Result<Model> {
+    pub fn new(objective: Objective, sigma: Sigma, form: Form, positions: usize) -> Result<Model> {
         let predictions = objective.predictions()?;
         if positions == 0 {
             return Err(invalid("scores", "there are none; give at least one"));
+        }
+        if let Form::Rows(rows) = form
+            && (rows == 0 || rows.checked_mul(positions).is_none())
+        {
+            return Err(invalid(
+                "rows",
+                format!("{rows} rows of {positions} scores cannot be held; give at least one"),
+            ));
         }
         if form == Form::Tied && predictions != positions {
             return Err(invalid(
@@ -57,7 +63,7 @@ impl Model {
         }
         Ok(Model {
             objective,
-            normalization,
+            sigma,
             form,
             predictions,
             positions,
@@ -70,8 +76,8 @@ impl Model {
     }
 
     /// σ.
-    pub fn normalization(&self) -> Normalization {
-        self.normalization
+    pub fn sigma(&self) -> Sigma {
+        self.sigma
     }
 
     /// Whether values and scores are learned apart.
@@ -89,29 +95,50 @@ impl Model {
         self.positions
     }
 
+    /// Rows of scores: 1, or the number of queries.
+    pub fn rows(&self) -> usize {
+        match self.form {
+            Form::Rows(rows) => rows,
+            Form::Free | Form::Tied => 1,
+        }
+    }
+
     /// The loss at `parameters`. Fails if they have other shapes than the model, or hold infinities or NaN.
     pub fn loss(&self, parameters: &Parameters) -> Result<f64> {
         self.check(parameters)?;
-        let mut pass = Pass::new(self);
-        pass.forward(self, &parameters.values, &parameters.scores);
-        Ok(pass.loss(self))
+        let (mut kernel, state) = self.alone(parameters);
+        kernel.forward(&state);
+        let [loss] = kernel.loss().0;
+        Ok(loss)
     }
 
-    /// ∂L/∂V and ∂L/∂a at `parameters`, by the same closed forms that [`descent`](super::descent) follows.
+    /// ∂L/∂V and ∂L/∂a at `parameters`, by the same closed forms that both integrators follow.
     /// Fails as [`Self::loss`] does.
     pub fn gradient(&self, parameters: &Parameters) -> Result<Parameters> {
         self.check(parameters)?;
-        let mut pass = Pass::new(self);
-        pass.forward(self, &parameters.values, &parameters.scores);
-        pass.backward(self, &parameters.values, &parameters.scores);
-        let mut gradient = Parameters {
-            values: vec![0.0; parameters.values.len()],
-            scores: vec![0.0; parameters.scores.len()],
+        let (mut kernel, state) = self.alone(parameters);
+        let mut slope = State::zeros(self);
+        kernel.slope(&state, &mut slope);
+        let negated = |entries: &[f64]| entries.iter().map(|x| 0.0 - x).collect();
+        Ok(Parameters {
+            values: negated(&slope.values(0)),
+            scores: negated(&slope.scores(0)),
+        })
+    }
+
+    /// Whether both differ in nothing but the numbers of their objectives.
+    pub(super) fn is_like(&self, other: &Model) -> bool {
+        let shape = |model: &Model| {
+            let target = model.objective.target().len();
+            (model.predictions, model.positions, model.form, target)
         };
-        // 0 − (−1)·x is x, exactly. The scores that count for the tied form are those of `parameters`.
-        pass.subtract_values(self, -1.0, &parameters.scores, &mut gradient.values);
-        pass.subtract_scores(-1.0, &mut gradient.scores);
-        Ok(gradient)
+        shape(self) == shape(other)
+            && self.sigma == other.sigma
+            && self.objective.kind() == other.objective.kind()
+    }
+
+    fn alone(&self, parameters: &Parameters) -> (Kernel<1>, State<1>) {
+        (Kernel::new([self]), State::new(self, [parameters]))
     }
 
     /// u = Vᵀβ (Uᵀβ in the tied form), d entries, of the losses that have a β: logistic and square.
@@ -121,7 +148,11 @@ impl Model {
         Ok(match &self.objective {
             Objective::Logistic { target } | Objective::Square { target } => {
                 let mut projections = vec![0.0; self.positions];
-                multiply_transposed(values, target, &mut projections);
+                for (beta, row) in target.iter().zip(values.chunks_exact(self.positions)) {
+                    for (projection, value) in projections.iter_mut().zip(row) {
+                        *projection += beta * value;
+                    }
+                }
                 Some(projections)
             }
             Objective::Regression { .. } | Objective::CrossEntropy { .. } => None,
@@ -130,12 +161,12 @@ impl Model {
 
     /// Whether `parameters` have the model's shapes and are finite.
     pub(super) fn check(&self, parameters: &Parameters) -> Result<()> {
-        let d = self.positions;
-        if parameters.scores.len() != d {
+        let (d, rows) = (self.positions, self.rows());
+        if parameters.scores.len() != rows * d {
             let found = parameters.scores.len();
             return Err(invalid(
                 "scores",
-                format!("{found} entries; the model has {d} scores"),
+                format!("{found} entries; the model has {rows} × {d} scores"),
             ));
         }
         self.check_values(&parameters.values)?;
@@ -155,111 +186,5 @@ impl Model {
             ));
         }
         Ok(())
-    }
-}
-
-/// What one evaluation of a model leaves behind. Made once, so that a step allocates nothing.
-#[derive(Debug, Clone)]
-pub(super) struct Pass {
-    /// What σ is applied to in the tied form: U a.
-    tied_scores: Vec<f64>,
-    /// σ, d entries.
-    pub(super) weights: Vec<f64>,
-    /// n of σ.
-    denominator: f64,
-    /// θ, p entries.
-    pub(super) prediction: Vec<f64>,
-    /// g = ∂L/∂θ, p entries.
-    prediction_gradient: Vec<f64>,
-    /// ∂L/∂σ = Vᵀ g, d entries.
-    weight_gradient: Vec<f64>,
-    /// ∂L with respect to what σ is applied to, in the tied form: d entries.
-    tied_gradient: Vec<f64>,
-    /// ∂L/∂a, d entries.
-    score_gradient: Vec<f64>,
-    /// For the objective.
-    scratch: Vec<f64>,
-}
-
-impl Pass {
-    pub(super) fn new(model: &Model) -> Pass {
-        let (p, d) = (model.predictions, model.positions);
-        let tied = if model.form == Form::Tied { d } else { 0 };
-        Pass {
-            tied_scores: vec![0.0; tied],
-            weights: vec![0.0; d],
-            denominator: 1.0,
-            prediction: vec![0.0; p],
-            prediction_gradient: vec![0.0; p],
-            weight_gradient: vec![0.0; d],
-            tied_gradient: vec![0.0; tied],
-            score_gradient: vec![0.0; d],
-            scratch: vec![0.0; model.objective.scratch()],
-        }
-    }
-
-    /// Weights and prediction.
-    pub(super) fn forward(&mut self, model: &Model, values: &[f64], scores: &[f64]) {
-        let scores = match model.form {
-            Form::Free => scores,
-            Form::Tied => {
-                multiply(values, scores, &mut self.tied_scores);
-                &self.tied_scores
-            }
-        };
-        self.denominator = model.normalization.apply(scores, &mut self.weights);
-        multiply(values, &self.weights, &mut self.prediction);
-    }
-
-    /// The loss of the last [`Self::forward`].
-    pub(super) fn loss(&mut self, model: &Model) -> f64 {
-        model.objective.value(&self.prediction, &mut self.scratch)
-    }
-
-    /// The gradients at the last [`Self::forward`], which was at the same parameters.
-    pub(super) fn backward(&mut self, model: &Model, values: &[f64], scores: &[f64]) {
-        model.objective.gradient(
-            &self.prediction,
-            &mut self.scratch,
-            &mut self.prediction_gradient,
-        );
-        multiply_transposed(values, &self.prediction_gradient, &mut self.weight_gradient);
-        let (sigma, n, upstream) = (model.normalization, self.denominator, &self.weight_gradient);
-        match model.form {
-            Form::Free => {
-                sigma.pull_back(scores, &self.weights, n, upstream, &mut self.score_gradient);
-            }
-            Form::Tied => {
-                let scores = &self.tied_scores;
-                sigma.pull_back(scores, &self.weights, n, upstream, &mut self.tied_gradient);
-                multiply_transposed(values, &self.tied_gradient, &mut self.score_gradient);
-            }
-        }
-    }
-
-    /// ‖∂L/∂θ‖ of the last [`Self::backward`].
-    pub(super) fn gradient_norm(&self) -> f64 {
-        dot(&self.prediction_gradient, &self.prediction_gradient).sqrt()
-    }
-
-    /// `values −= rate · ∂L/∂V`; `scores` are those of the last [`Self::backward`].
-    pub(super) fn subtract_values(
-        &self,
-        model: &Model,
-        rate: f64,
-        scores: &[f64],
-        values: &mut [f64],
-    ) {
-        subtract_outer(values, rate, &self.prediction_gradient, &self.weights);
-        if model.form == Form::Tied {
-            subtract_outer(values, rate, &self.tied_gradient, scores);
-        }
-    }
-
-    /// `scores −= rate · ∂L/∂a`.
-    pub(super) fn subtract_scores(&self, rate: f64, scores: &mut [f64]) {
-        for (score, gradient) in scores.iter_mut().zip(&self.score_gradient) {
-            *score -= rate * gradient;
-        }
     }
 }

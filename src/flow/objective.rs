@@ -1,7 +1,8 @@
 //! What a prediction is held against: losses `L(θ)` and their gradients `g = ∂L/∂θ`.
 
 use super::dense::{dot, multiply, multiply_transposed};
-use super::normalization::{logistic, softmax};
+use crate::layers::attention::softmax;
+use crate::layers::lanes::{Lanes, exp, keep_lanes_together, sigmoid};
 use crate::{Error, Result};
 
 /// What the notebook adds to probabilities under the logarithm. Its gradient leaves it out, as ours does.
@@ -94,63 +95,129 @@ impl Objective {
         }
     }
 
-    /// Entries of the scratch space that [`Self::value`] and [`Self::gradient`] need.
-    pub(super) fn scratch(&self) -> usize {
+    /// X, row-major; empty for what has none.
+    pub(super) fn design(&self) -> &[f64] {
         match self {
-            Objective::Regression { .. } | Objective::CrossEntropy { .. } => self.target().len(),
-            Objective::Logistic { .. } | Objective::Square { .. } => 0,
+            Objective::Regression { design, .. } => design,
+            _ => &[],
+        }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Objective::Logistic { .. } => Kind::Logistic,
+            Objective::Square { .. } => Kind::Square,
+            Objective::Regression { .. } => Kind::Regression,
+            Objective::CrossEntropy { .. } => Kind::CrossEntropy,
+        }
+    }
+}
+
+/// An objective without its numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    Logistic,
+    Square,
+    Regression,
+    CrossEntropy,
+}
+
+/// The objectives of N problems side by side, all of one kind.
+#[derive(Debug, Clone)]
+pub(super) struct Objectives<const N: usize> {
+    kind: Kind,
+    /// β, y or p*.
+    target: Vec<Lanes<N>>,
+    /// X, n × p.
+    design: Vec<Lanes<N>>,
+    /// Residuals or probabilities: as long as `target`.
+    scratch: Vec<Lanes<N>>,
+}
+
+impl<const N: usize> Objectives<N> {
+    /// All must be of one kind and have the same shapes.
+    pub(super) fn new(objectives: [&Objective; N]) -> Self {
+        let target = side_by_side(objectives.map(Objective::target));
+        Self {
+            kind: objectives[0].kind(),
+            design: side_by_side(objectives.map(Objective::design)),
+            scratch: vec![Lanes::ZERO; target.len()],
+            target,
         }
     }
 
     /// L(θ).
-    pub(super) fn value(&self, prediction: &[f64], scratch: &mut [f64]) -> f64 {
-        match self {
-            Objective::Logistic { target } => {
-                let margin = dot(target, prediction);
+    pub(super) fn value(&mut self, prediction: &[Lanes<N>]) -> Lanes<N> {
+        let Self {
+            kind,
+            target,
+            design,
+            scratch,
+        } = self;
+        let mut sum = Lanes::ZERO;
+        match kind {
+            Kind::Logistic => {
                 // log(1 + exp(−m)), not exp of a large number.
-                (-margin).max(0.0) + (-margin.abs()).exp().ln_1p()
+                sum = dot(target, prediction).map(|m| (-m).max(0.0) + exp(-m.abs()).ln_1p());
             }
-            Objective::Square { target } => {
-                let differences = prediction.iter().zip(target).map(|(x, y)| x - y);
-                0.5 * differences.map(|r| r * r).sum::<f64>()
+            Kind::Square => {
+                for (x, y) in prediction.iter().zip(target) {
+                    sum += (*x - *y) * (*x - *y);
+                }
+                sum = Lanes::splat(0.5) * sum;
             }
-            Objective::Regression { design, target } => {
+            Kind::Regression => {
                 residuals(design, target, prediction, scratch);
-                scratch.iter().map(|r| r * r).sum()
+                for r in scratch {
+                    sum += *r * *r;
+                }
             }
-            Objective::CrossEntropy { target } => {
+            Kind::CrossEntropy => {
                 softmax(prediction, scratch);
-                let terms = target.iter().zip(scratch);
-                -terms.map(|(p, q)| p * (*q + EPSILON).ln()).sum::<f64>()
+                for (p, q) in target.iter().zip(scratch) {
+                    sum -= *p * q.map(|q| (q + EPSILON).ln());
+                }
             }
         }
+        sum
     }
 
     /// Writes ∂L/∂θ, p entries, to `out`.
-    pub(super) fn gradient(&self, prediction: &[f64], scratch: &mut [f64], out: &mut [f64]) {
-        match self {
-            Objective::Logistic { target } => {
-                let s = logistic(-dot(target, prediction));
+    #[inline(always)]
+    pub(super) fn gradient(&mut self, prediction: &[Lanes<N>], out: &mut [Lanes<N>]) {
+        let Self {
+            kind,
+            target,
+            design,
+            scratch,
+        } = self;
+        match kind {
+            Kind::Logistic => {
+                let s = dot(target, prediction).map(|m| sigmoid(-m));
                 for (out, beta) in out.iter_mut().zip(target) {
-                    *out = -s * beta;
+                    keep_lanes_together::<N>();
+                    *out = -s * *beta;
                 }
             }
-            Objective::Square { target } => {
+            Kind::Square => {
                 for (out, (x, y)) in out.iter_mut().zip(prediction.iter().zip(target)) {
-                    *out = x - y;
+                    keep_lanes_together::<N>();
+                    *out = *x - *y;
                 }
             }
-            Objective::Regression { design, target } => {
+            Kind::Regression => {
                 residuals(design, target, prediction, scratch);
                 multiply_transposed(design, scratch, out);
                 for out in out {
-                    *out *= -2.0;
+                    keep_lanes_together::<N>();
+                    *out = Lanes::splat(-2.0) * *out;
                 }
             }
-            Objective::CrossEntropy { target } => {
+            Kind::CrossEntropy => {
                 softmax(prediction, out);
                 for (out, p) in out.iter_mut().zip(target) {
-                    *out -= p;
+                    keep_lanes_together::<N>();
+                    *out -= *p;
                 }
             }
         }
@@ -158,11 +225,25 @@ impl Objective {
 }
 
 /// `out = y − X θ`.
-fn residuals(design: &[f64], target: &[f64], prediction: &[f64], out: &mut [f64]) {
+#[inline(always)]
+fn residuals<const N: usize>(
+    design: &[Lanes<N>],
+    target: &[Lanes<N>],
+    prediction: &[Lanes<N>],
+    out: &mut [Lanes<N>],
+) {
     multiply(design, prediction, out);
     for (out, y) in out.iter_mut().zip(target) {
-        *out = y - *out;
+        keep_lanes_together::<N>();
+        *out = *y - *out;
     }
+}
+
+/// The same entry of every part as the lanes of one number.
+pub(super) fn side_by_side<const N: usize>(parts: [&[f64]; N]) -> Vec<Lanes<N>> {
+    (0..parts[0].len())
+        .map(|at| Lanes(parts.map(|part| part[at])))
+        .collect()
 }
 
 /// What makes a problem impossible.

@@ -3,12 +3,14 @@
 //! The notebook seeds NumPy's legacy generator once and draws everything from it, so the order of the draws is
 //! part of a problem. Each function below states its own; `randn(m, n)` is filled row by row.
 
-use super::dense::dot;
+use super::dense::dot_product as dot;
 use super::model::{Form, Model, Parameters};
-use super::normalization::Normalization;
 use super::objective::{Objective, invalid};
+use super::sigma::Sigma;
 use super::svd;
 use crate::Result;
+use crate::layers::attention::softmax;
+use crate::layers::lanes::Lanes;
 use crate::random::NumpyRandom;
 
 /// A model and its parameters before the first update.
@@ -63,7 +65,7 @@ pub struct Draw {
     /// Shape of V.
     pub dimensions: Dimensions,
     /// σ.
-    pub normalization: Normalization,
+    pub sigma: Sigma,
     /// Values are `value_scale · randn`.
     pub value_scale: f64,
     /// Scores are `score_mean + score_scale · randn`.
@@ -88,6 +90,29 @@ impl Draw {
         let (values, scores) = (self.values(&mut random), self.scores(&mut random));
         let target = self.unit_target(&mut random);
         self.problem(Objective::Logistic { target }, Form::Free, values, scores)
+    }
+
+    /// Logistic loss of several rows of scores. Seed; V = randn(p, d), A = randn(rows, d), β = randn(p), scaled to
+    /// length 1: [`Self::logistic`] for one row.
+    pub fn rows(&self, rows: usize) -> Result<Problem> {
+        let mut random = self.random()?;
+        if rows == 0 || rows.checked_mul(self.dimensions.positions).is_none() {
+            return Err(invalid(
+                "rows",
+                format!(
+                    "{rows} rows of scores cannot be drawn; give at least one, and not too many"
+                ),
+            ));
+        }
+        let values = self.values(&mut random);
+        let scores = (0..rows).flat_map(|_| self.scores(&mut random)).collect();
+        let target = self.unit_target(&mut random);
+        self.problem(
+            Objective::Logistic { target },
+            Form::Rows(rows),
+            values,
+            scores,
+        )
     }
 
     /// Either loss, for the comparison of normalisations. Seed; β = randn(p), scaled to length 1. The same seed
@@ -173,9 +198,10 @@ impl Draw {
         let drawn = self.values(&mut random);
         let values = (0..p * d).map(|at| drawn[at % d * p + at / d]).collect();
         let scores = self.scores(&mut random);
-        let logits: Vec<f64> = (0..p).map(|_| 10.0 * random.rand()).collect();
-        let mut target = vec![0.0; p];
-        Normalization::Softmax.apply(&logits, &mut target);
+        let logits: Vec<_> = (0..p).map(|_| Lanes([10.0 * random.rand()])).collect();
+        let mut target = vec![Lanes::<1>::ZERO; p];
+        softmax(&logits, &mut target);
+        let target = target.into_iter().map(|x| x.0[0]).collect();
         let objective = Objective::CrossEntropy { target };
         self.problem(objective, Form::Free, values, scores)
     }
@@ -226,7 +252,8 @@ impl Draw {
         values: Vec<f64>,
         scores: Vec<f64>,
     ) -> Result<Problem> {
-        let model = Model::new(objective, self.normalization, form, scores.len())?;
+        let rows = if let Form::Rows(rows) = form { rows } else { 1 };
+        let model = Model::new(objective, self.sigma, form, scores.len() / rows)?;
         Problem::new(model, Parameters { values, scores })
     }
 }

@@ -1,6 +1,6 @@
 //! The singular value decomposition of a small dense matrix.
 
-use super::dense::dot;
+use super::dense::dot_product as dot;
 
 /// Sweeps after which we give up; convergence is quadratic, and random matrices take fewer than ten.
 const MAX_SWEEPS: usize = 60;

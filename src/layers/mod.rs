@@ -10,8 +10,9 @@
 
 pub mod alibi;
 pub mod attention;
-mod cpu;
+pub(crate) mod cpu;
 mod feed_forward;
+pub(crate) mod lanes;
 mod linear;
 mod norm;
 mod sequences;

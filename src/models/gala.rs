@@ -166,9 +166,7 @@ impl Gala {
                 ));
             }
             "softmax" => AttentionFunction::Softmax,
-            "sigmoid" => AttentionFunction::Sigmoid {
-                logit_bias: config.attention_logit_bias,
-            },
+            "sigmoid" => AttentionFunction::sigmoid(config.attention_logit_bias),
             other => {
                 return Err(error(
                     "attention_function",

@@ -2,8 +2,8 @@
 
 use attnscope::flow::{
     model::{Form, Model, Parameters},
-    normalization::Normalization,
     objective::Objective,
+    sigma::Sigma,
 };
 use attnscope::random::NumpyRandom;
 use candle_core::{Device, Tensor, Var};
@@ -20,11 +20,11 @@ fn for_each_model(mut check: impl FnMut(&str, &Model, &Parameters)) {
     for seed in 0..3 {
         let random = &mut NumpyRandom::new(seed);
         for objective in objectives(random) {
-            for normalization in Normalization::ALL {
-                for form in [Form::Free, Form::Tied] {
-                    let model = Model::new(objective.clone(), normalization, form, positions(form))
-                        .unwrap();
-                    let name = format!("{} {} {form:?}", objective.name(), normalization.name());
+            for sigma in Sigma::ALL {
+                for form in [Form::Free, Form::Rows(3), Form::Tied] {
+                    let model =
+                        Model::new(objective.clone(), sigma, form, positions(form)).unwrap();
+                    let name = format!("{} {sigma} {form:?}", objective.name());
                     check(&name, &model, &parameters(random, form));
                 }
             }
@@ -94,52 +94,80 @@ fn automatic_differentiation() {
 /// ∂L/∂V and ∂L/∂a as candle finds them.
 fn autograd(model: &Model, at: &Parameters) -> candle_core::Result<(Vec<f64>, Vec<f64>)> {
     let column = |x: &[f64]| Tensor::from_slice(x, (x.len(), 1), &Device::Cpu);
-    let shape = (PREDICTIONS, at.scores.len());
-    let values = Var::from_tensor(&Tensor::from_slice(&at.values, shape, &Device::Cpu)?)?;
-    let scores = Var::from_tensor(&column(&at.scores)?)?;
+    let (d, rows) = (model.positions(), model.rows());
+    let values = Var::from_tensor(&Tensor::from_slice(
+        &at.values,
+        (PREDICTIONS, d),
+        &Device::Cpu,
+    )?)?;
+    let scores = Var::from_tensor(&Tensor::from_slice(&at.scores, (rows, d), &Device::Cpu)?)?;
 
-    let activated = match model.form() {
-        Form::Free => scores.as_tensor().clone(),
-        Form::Tied => values.matmul(&scores)?,
-    };
-    let positive = match model.normalization() {
-        Normalization::Softmax => activated.exp()?,
-        Normalization::L1 => activated.abs()?,
-        Normalization::Sum => activated,
-        Normalization::L2 => activated.sqr()?,
-        Normalization::Relu => activated.relu()?,
-        Normalization::Sigmoid => (activated.neg()?.exp()? + 1.0)?.recip()?,
-    };
-    let weights = match model.normalization() {
-        Normalization::Sigmoid => positive,
-        Normalization::Softmax => positive.broadcast_div(&positive.sum_all()?)?,
-        _ => positive.broadcast_div(&(positive.sum_all()? + 1e-10)?)?,
-    };
-    let prediction = values.matmul(&weights)?;
-    let loss = match model.objective() {
-        Objective::Logistic { target } => {
-            let margin = (column(target)? * &prediction)?.sum_all()?;
-            (margin.neg()?.exp()? + 1.0)?.log()?
-        }
-        Objective::Square { target } => ((prediction - column(target)?)?.sqr()?.sum_all()? * 0.5)?,
-        Objective::Regression { design, target } => {
-            let design = Tensor::from_slice(design, (SAMPLES, PREDICTIONS), &Device::Cpu)?;
-            (column(target)? - design.matmul(&prediction)?)?
-                .sqr()?
-                .sum_all()?
-        }
-        Objective::CrossEntropy { target } => {
-            let e = prediction.exp()?;
-            let log = e.broadcast_div(&e.sum_all()?)?.log()?;
-            (column(target)? * log)?.sum_all()?.neg()?
-        }
-    };
+    let mut loss = Tensor::zeros((), candle_core::DType::F64, &Device::Cpu)?;
+    for row in 0..rows {
+        let row = scores.narrow(0, row, 1)?.t()?;
+        let activated = match model.form() {
+            Form::Free | Form::Rows(_) => row,
+            Form::Tied => values.matmul(&row)?,
+        };
+        let prediction = values.matmul(&weights(model.sigma().name(), &activated)?)?;
+        let of_row = match model.objective() {
+            Objective::Logistic { target } => {
+                let margin = (column(target)? * &prediction)?.sum_all()?;
+                (margin.neg()?.exp()? + 1.0)?.log()?
+            }
+            Objective::Square { target } => {
+                ((prediction - column(target)?)?.sqr()?.sum_all()? * 0.5)?
+            }
+            Objective::Regression { design, target } => {
+                let design = Tensor::from_slice(design, (SAMPLES, PREDICTIONS), &Device::Cpu)?;
+                (column(target)? - design.matmul(&prediction)?)?
+                    .sqr()?
+                    .sum_all()?
+            }
+            Objective::CrossEntropy { target } => {
+                let e = prediction.exp()?;
+                let log = e.broadcast_div(&e.sum_all()?)?.log()?;
+                (column(target)? * log)?.sum_all()?.neg()?
+            }
+        };
+        loss = (loss + of_row)?;
+    }
     let gradients = loss.backward()?;
     let flat = |x: &Var| {
         let gradient = gradients.get(x).expect("the loss depends on it");
         gradient.contiguous()?.flatten_all()?.to_vec1::<f64>()
     };
     Ok((flat(&values)?, flat(&scores)?))
+}
+
+/// A column of weights, in plain operations.
+fn weights(sigma: &str, a: &Tensor) -> candle_core::Result<Tensor> {
+    let quotient = |f: Tensor| f.broadcast_div(&(f.sum_all()? + 1e-10)?);
+    let sigmoid = || (a.neg()?.exp()? + 1.0)?.recip();
+    let softplus = || (a.exp()? + 1.0)?.log();
+    let elu = || a.relu()? + a.minimum(0.0)?.exp();
+    match sigma {
+        "softmax" => {
+            let e = a.exp()?;
+            e.broadcast_div(&e.sum_all()?)
+        }
+        "l1" => quotient(a.abs()?),
+        "sum" => quotient(a.clone()),
+        "l2" => quotient(a.sqr()?),
+        "relu" => quotient(a.relu()?),
+        "softplus" => quotient(softplus()?),
+        "elu" => quotient(elu()?),
+        "sigmoid_norm" => quotient(sigmoid()?),
+        "sigmoid" => sigmoid(),
+        "linear" => Ok(a.clone()),
+        "relu_unnorm" => a.relu(),
+        "softplus_unnorm" => softplus(),
+        "elu_unnorm" => elu(),
+        "exp_unnorm" => a.exp(),
+        "abs_unnorm" => a.abs(),
+        "square_unnorm" => a.sqr(),
+        other => panic!("no formula for {other}"),
+    }
 }
 
 /// Scores at a kink: the slope there is 0 by the notebook's convention (`numpy.sign(0)`, `z > 0`).
@@ -149,9 +177,9 @@ fn kinks() {
         values: vec![1.0, 2.0],
         scores: vec![0.0, 1.0],
     };
-    for normalization in [Normalization::L1, Normalization::Relu] {
+    for sigma in [Sigma::L1, Sigma::RELU] {
         let objective = Objective::Square { target: vec![5.0] };
-        let model = Model::new(objective, normalization, Form::Free, 2).unwrap();
+        let model = Model::new(objective, sigma, Form::Free, 2).unwrap();
         assert_eq!(model.gradient(&at).unwrap().scores[0], 0.0);
     }
 }

@@ -2,6 +2,7 @@
 
 mod checks;
 mod gradients;
+mod integrators;
 mod refusals;
 mod trajectories;
 
@@ -53,13 +54,26 @@ fn parameters(random: &mut NumpyRandom, form: Form) -> Parameters {
     }
     Parameters {
         values,
-        scores: scores[..positions].to_vec(),
+        scores: (0..rows(form))
+            .flat_map(|row| {
+                scores[..positions]
+                    .iter()
+                    .map(move |x| x + 0.1 * row as f64)
+            })
+            .collect(),
     }
 }
 
 fn positions(form: Form) -> usize {
     match form {
-        Form::Free => POSITIONS,
+        Form::Free | Form::Rows(_) => POSITIONS,
         Form::Tied => PREDICTIONS,
+    }
+}
+
+fn rows(form: Form) -> usize {
+    match form {
+        Form::Rows(rows) => rows,
+        Form::Free | Form::Tied => 1,
     }
 }

@@ -2,12 +2,14 @@
 
 use attnscope::Error;
 use attnscope::flow::{
-    descent::{Descent, Trajectory},
-    experiments::{CONDITIONING, Experiment, Family, KL, LOGISTIC, SQUARE, TIED},
+    dormand_prince::Tolerances,
+    experiments::{CONDITIONING, Experiment, Family, KL, LOGISTIC, Run, SQUARE, TIED},
+    follow::{Backend, Integrator, Records, Settings, follow},
     model::{Form, Model, Parameters},
-    normalization::Normalization,
     objective::Objective,
     problem::{Dimensions, Problem},
+    sigma::Sigma,
+    trajectory::Followed,
 };
 
 fn assert_refused<T>(result: attnscope::Result<T>, field: &str, part: &str) {
@@ -29,7 +31,7 @@ fn square(target: &[f64]) -> Objective {
 }
 
 fn model(objective: Objective, form: Form, positions: usize) -> attnscope::Result<Model> {
-    Model::new(objective, Normalization::Softmax, form, positions)
+    Model::new(objective, Sigma::SOFTMAX, form, positions)
 }
 
 #[test]
@@ -134,18 +136,69 @@ fn draws_that_cannot_be() {
     assert_refused(runs, "values", "finite");
 }
 
+/// Gradient descent of one run.
+fn descend(run: Run, at: &[u64]) -> attnscope::Result<Followed> {
+    let settings = Settings {
+        backend: Backend::Fused,
+        integrator: Integrator::Descent,
+        records: Records::At(at.to_vec()),
+        keep_values: false,
+    };
+    Ok(follow(vec![run], &settings, |_| ())?.remove(0))
+}
+
 #[test]
 fn rates_and_records_that_make_no_sense() {
-    let problem = &LOGISTIC.runs().unwrap()[0].problem;
+    let run = LOGISTIC.runs().unwrap().remove(0);
     for rate in [0.0, -0.1, f64::NAN, f64::INFINITY] {
-        assert_refused(Descent::new(problem, rate), "rate", "above 0");
+        let run = Run {
+            rate,
+            ..run.clone()
+        };
+        assert_refused(descend(run, &[1]), "rate", "above 0");
     }
-    let mut descent = Descent::new(problem, 0.1).unwrap();
-    assert_refused(descent.run(&[3, 2], |_| ()), "updates to record", "ascend");
-    assert_refused(descent.run(&[3, 3], |_| ()), "updates to record", "ascend");
-    descent.run(&[5], |_| ()).unwrap();
-    assert_refused(descent.run(&[4], |_| ()), "updates to record", "from 5");
-    assert_eq!(descent.updates(), 5);
+    assert_refused(descend(run.clone(), &[3, 2]), "records", "ascend");
+    assert_refused(descend(run.clone(), &[3, 3]), "records", "ascend");
+    for (relative, absolute) in [(0.0, 1e-9), (2.0, 1e-9), (1e-9, 0.0), (f64::NAN, 1e-9)] {
+        let settings = Settings {
+            backend: Backend::Fused,
+            integrator: Integrator::Flow(Tolerances {
+                relative,
+                absolute,
+                ..Tolerances::default()
+            }),
+            records: Records::Logarithmic(3),
+            keep_values: false,
+        };
+        let followed = follow(vec![run.clone()], &settings, |_| ());
+        assert_refused(followed, "tolerances", "between 1e-14 and 1");
+    }
+}
+
+#[test]
+fn the_tied_flow_cannot_pass_a_kink() {
+    let runs = Experiment {
+        sigmas: &[Sigma::L1],
+        ..TIED
+    }
+    .runs()
+    .unwrap();
+    let settings = Settings {
+        backend: Backend::Fused,
+        integrator: Integrator::Flow(Tolerances::default()),
+        records: Records::Logarithmic(3),
+        keep_values: false,
+    };
+    assert_refused(follow(runs, &settings, |_| ()), "sigma", "kink of l1");
+}
+
+#[test]
+fn names_of_sigma() {
+    for sigma in Sigma::ALL {
+        assert_eq!(sigma.name().parse::<Sigma>().unwrap(), sigma);
+    }
+    assert_eq!("exp".parse::<Sigma>().unwrap(), Sigma::SOFTMAX);
+    assert_refused("cosine".parse::<Sigma>(), "sigma", "softplus");
 }
 
 /// ½v² at rate 3: every update multiplies v by −2, exactly. After k updates the loss is ½·4^k and the gradient of
@@ -157,17 +210,19 @@ fn divergence_says_where_and_keeps_the_records() {
         scores: vec![0.0],
     };
     let problem = Problem::new(model(square(&[0.0]), Form::Free, 1).unwrap(), start).unwrap();
-    let mut trajectory = Trajectory::default();
-    let error = Descent::new(&problem, 3.0)
-        .unwrap()
-        .run(&[0, 1, 2, 511, 2000], |snapshot| trajectory.push(snapshot))
-        .unwrap_err();
+    let run = Run {
+        problem,
+        rate: 3.0,
+        ..LOGISTIC.runs().unwrap().remove(0)
+    };
+    let followed = descend(run.clone(), &[0, 1, 2, 511, 2000]).unwrap();
+    let error = followed.failure.unwrap();
     println!("{error}");
-    assert_eq!(trajectory.updates, [0, 1, 2, 511]);
-    assert_eq!(trajectory.losses[..3], [0.5, 2.0, 8.0]);
+    assert_eq!(followed.trajectory.updates, [0, 1, 2, 511]);
+    assert_eq!(followed.trajectory.losses[..3], [0.5, 2.0, 8.0]);
     assert!(
         error.to_string().contains(
-            "score is NaN after 513 updates at rate 3; kept: 4 records, the last after 511"
+            "score is NaN after 513 updates at rate 3; kept: 4 records, the last at t = 1533"
         ),
         "{error}"
     );
@@ -176,20 +231,16 @@ fn divergence_says_where_and_keeps_the_records() {
         matches!(
             error,
             Error::Diverged {
-                updates: 513,
                 quantity: "score",
                 recorded: 4,
-                last_recorded: Some(511),
+                last_recorded: Some(1533.0),
                 ..
             }
         ),
         "{error:?}"
     );
 
-    let error = Descent::new(&problem, 3.0)
-        .unwrap()
-        .run(&[512], |_| ())
-        .unwrap_err();
+    let error = descend(run, &[512]).unwrap().failure.unwrap();
     println!("{error}");
     assert!(
         error
@@ -197,4 +248,26 @@ fn divergence_says_where_and_keeps_the_records() {
             .contains("loss is inf after 512 updates at rate 3; nothing was recorded"),
         "{error}"
     );
+}
+
+/// Beside a run that diverges, another one goes on as if it were alone.
+#[test]
+fn a_run_that_diverges_takes_no_other_with_it() {
+    let alone = SQUARE.runs().unwrap().remove(3);
+    let wild = Run {
+        rate: 50.0,
+        ..alone.clone()
+    };
+    let settings = Settings {
+        backend: Backend::Fused,
+        integrator: Integrator::Descent,
+        records: Records::Logarithmic(20),
+        keep_values: true,
+    };
+    let both = vec![wild, alone.clone()];
+    let beside = follow(both, &settings, |_| ()).unwrap();
+    let expected = follow(vec![alone], &settings, |_| ()).unwrap().remove(0);
+    assert!(beside[0].failure.is_some());
+    assert!(beside[1].failure.is_none());
+    assert_eq!(beside[1].trajectory, expected.trajectory);
 }

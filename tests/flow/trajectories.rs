@@ -5,8 +5,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use attnscope::flow::{
-    descent::{Descent, Trajectory},
     experiments::{CONDITIONING, Experiment, KL, LOGISTIC, NORMALIZATIONS, Run, SQUARE, TIED},
+    follow::{Backend, Integrator, Records, Settings, follow as follow_all},
+    trajectory::Trajectory,
 };
 use candle_core::{DType, Device, Tensor};
 
@@ -132,12 +133,14 @@ fn follow(run: &Run, at: impl IntoIterator<Item = u64>) -> Trajectory {
     let mut at: Vec<u64> = at.into_iter().collect();
     at.sort_unstable();
     at.dedup();
-    let mut trajectory = Trajectory::default();
-    let mut descent = Descent::new(&run.problem, run.rate).unwrap();
-    descent
-        .run(&at, |snapshot| trajectory.push(snapshot))
-        .unwrap();
-    trajectory
+    let settings = Settings {
+        backend: Backend::Fused,
+        integrator: Integrator::Descent,
+        records: Records::At(at),
+        keep_values: true,
+    };
+    let mut followed = follow_all(vec![run.clone()], &settings, |_| ()).unwrap();
+    followed.pop().unwrap().trajectory
 }
 
 /// The entries of `flat` that belong to the given numbers of updates.
@@ -179,7 +182,7 @@ fn logistic(expected: &mut Expected, run: &Run) {
 
 /// Weights and losses are those before the step's update, scores those after it.
 fn compared(expected: &mut Expected, run: &Run, prefix: &str, loss: Measure) {
-    let prefix = format!("{prefix}/{}", run.problem.model().normalization().name());
+    let prefix = format!("{prefix}/{}", run.problem.model().sigma());
     let steps = expected.steps(format!("{prefix}/idx")).unwrap();
     let trajectory = follow(run, steps.iter().flat_map(|&i| [i, i + 1]));
     let before = || steps.iter().copied();
@@ -297,20 +300,4 @@ fn whole_trajectories() {
         return;
     };
     assert_eq!(compare(&path), 89);
-}
-
-/// Stopping to record, or for good, changes nothing.
-#[test]
-fn a_run_that_is_taken_up_again_goes_on_as_before() {
-    for experiment in [SQUARE, CONDITIONING, KL, TIED] {
-        let run = &experiment.runs().unwrap()[0];
-        let mut stopping = Descent::new(&run.problem, run.rate).unwrap();
-        for end in [1, 17, 40] {
-            stopping.run(&[end - 1, end], |_| ()).unwrap();
-        }
-        let mut straight = Descent::new(&run.problem, run.rate).unwrap();
-        straight.run(&[40], |_| ()).unwrap();
-        assert_eq!(stopping.parameters(), straight.parameters());
-        assert_ne!(stopping.parameters(), run.problem.start());
-    }
 }

@@ -1,17 +1,7 @@
 //! f of `σ_i = f(a_i) / n`: where it increases, and h = ∫ da / f′(a), in which scores repel each other.
 
-use crate::flow::normalization::Normalization;
-
-/// What is done to a single score.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Activation {
-    Exp,
-    Identity,
-    Square,
-    Abs,
-    Relu,
-    Sigmoid,
-}
+use crate::flow::sigma::Sigma;
+use crate::layers::attention::{Activation, AttentionFunction};
 
 /// How scores become weights: f, and whether its sum divides.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,22 +10,22 @@ pub(super) struct Weighting {
     normalized: bool,
     /// Added to the sum.
     epsilon: f64,
+    /// Added to every score.
+    bias: f64,
 }
 
 impl Weighting {
-    pub(super) fn of(normalization: Normalization) -> Weighting {
-        let (activation, normalized, epsilon) = match normalization {
-            Normalization::Softmax => (Activation::Exp, true, 0.0),
-            Normalization::L1 => (Activation::Abs, true, 1e-10),
-            Normalization::Sum => (Activation::Identity, true, 1e-10),
-            Normalization::L2 => (Activation::Square, true, 1e-10),
-            Normalization::Relu => (Activation::Relu, true, 1e-10),
-            Normalization::Sigmoid => (Activation::Sigmoid, false, 0.0),
+    pub(super) fn of(sigma: Sigma) -> Weighting {
+        let (epsilon, bias) = match sigma.function() {
+            AttentionFunction::Softmax => (0.0, 0.0),
+            AttentionFunction::Elementwise { logit_bias, .. } => (0.0, logit_bias),
+            AttentionFunction::Normalized { epsilon, .. } => (epsilon, 0.0),
         };
         Weighting {
-            activation,
-            normalized,
+            activation: sigma.function().activation(),
+            normalized: sigma.function().is_normalized(),
             epsilon,
+            bias,
         }
     }
 
@@ -56,20 +46,22 @@ impl Weighting {
         }
     }
 
-    /// Whether f has a kink, at 0: where scores touch it, nothing that takes derivatives can be said.
+    /// Whether f′ or f″ jumps, at 0: where scores pass it, nothing that takes derivatives can be said.
     pub(super) fn is_kinked(self) -> bool {
-        matches!(self.activation, Activation::Abs | Activation::Relu)
+        matches!(
+            self.activation,
+            Activation::Abs | Activation::Relu | Activation::Elu
+        )
     }
 
-    /// The largest |∂σ_i/∂a_i| without the centred term, f′(a_i) / n, of a row.
-    pub(super) fn largest_slope(self, scores: &[f64], weights: &[f64]) -> f64 {
+    /// |f′(a_i)| / n of a row: ∂σ_i/∂a_i without the centred term.
+    pub(super) fn slopes(self, scores: &[f64], weights: &[f64]) -> Vec<f64> {
         let n = match self.activation {
-            Activation::Exp => return weights.iter().fold(0.0, |m, w| w.abs().max(m)),
+            Activation::Exp => return weights.iter().map(|w| w.abs()).collect(),
             _ if self.normalized => self.denominator(scores).abs(),
             _ => 1.0,
         };
-        let slopes = scores.iter().map(|&a| self.slope(a).abs());
-        slopes.fold(0.0, f64::max) / n
+        scores.iter().map(|&a| self.slope(a).abs() / n).collect()
     }
 
     /// Why Lemma D.4 says nothing about a row of scores: the smallest score where f does not increase, or n ≤ 0.
@@ -86,37 +78,48 @@ impl Weighting {
 
     /// f′(a).
     pub(super) fn slope(self, a: f64) -> f64 {
+        let a = a + self.bias;
         match self.activation {
             Activation::Exp => a.exp(),
-            Activation::Identity => 1.0,
-            Activation::Square => 2.0 * a,
-            Activation::Abs => a.signum(),
-            Activation::Relu => f64::from(u8::from(a > 0.0)),
             Activation::Sigmoid => 1.0 / (2.0 + a.exp() + (-a).exp()),
+            Activation::Softplus => 1.0 / (1.0 + (-a).exp()),
+            Activation::Elu => a.min(0.0).exp(),
+            Activation::Relu => f64::from(u8::from(a > 0.0)),
+            Activation::Identity => 1.0,
+            Activation::Abs => a.signum(),
+            Activation::Square => 2.0 * a,
         }
     }
 
     /// h(a) = ∫ da / f′(a), up to a constant, where f increases; None elsewhere, and where no float64 holds it.
     pub(super) fn integral(self, a: f64) -> Option<f64> {
+        let a = a + self.bias;
         let h = match self.activation {
             Activation::Exp => -(-a).exp(),
-            Activation::Identity => a,
             Activation::Sigmoid => 2.0 * a + a.exp() - (-a).exp(),
-            Activation::Square | Activation::Abs | Activation::Relu if a <= 0.0 => return None,
+            Activation::Softplus => a - (-a).exp(),
+            Activation::Elu if a > 0.0 => a,
+            Activation::Elu => 1.0 - (-a).exp(),
+            Activation::Identity => a,
+            Activation::Relu | Activation::Abs | Activation::Square if a <= 0.0 => return None,
+            Activation::Relu | Activation::Abs => a,
             Activation::Square => 0.5 * a.ln(),
-            Activation::Abs | Activation::Relu => a,
         };
         h.is_finite().then_some(h)
     }
 
     fn value(self, a: f64) -> f64 {
+        let a = a + self.bias;
         match self.activation {
             Activation::Exp => a.exp(),
-            Activation::Identity => a,
-            Activation::Square => a * a,
-            Activation::Abs => a.abs(),
-            Activation::Relu => a.max(0.0),
             Activation::Sigmoid => 1.0 / (1.0 + (-a).exp()),
+            Activation::Softplus => a.max(0.0) + (-a.abs()).exp().ln_1p(),
+            Activation::Elu if a > 0.0 => a + 1.0,
+            Activation::Elu => a.exp(),
+            Activation::Relu => a.max(0.0),
+            Activation::Identity => a,
+            Activation::Abs => a.abs(),
+            Activation::Square => a * a,
         }
     }
 
@@ -132,41 +135,37 @@ mod tests {
     /// h′ f′ = 1 and f′ is the derivative of f, by central differences: truncation and rounding are about 1e-10.
     #[test]
     fn slopes_and_integrals_belong_together() {
-        for normalization in Normalization::ALL {
-            let weighting = Weighting::of(normalization);
-            for a in [0.1, 0.7, 2.5] {
+        for sigma in Sigma::ALL {
+            let weighting = Weighting::of(sigma);
+            for a in [-1.5, -0.3, 0.1, 0.7, 2.5] {
+                if weighting.integral(a).is_none() {
+                    continue;
+                }
                 let step = 1e-5;
                 let h = |a| weighting.integral(a).unwrap();
                 let difference =
                     |f: &dyn Fn(f64) -> f64| (f(a + step) - f(a - step)) / (2.0 * step);
                 let slope = weighting.slope(a);
                 assert!((difference(&|a| weighting.value(a)) - slope).abs() < 1e-8);
-                assert!(
-                    (difference(&h) * slope - 1.0).abs() < 1e-7,
-                    "{normalization:?} {a}"
-                );
+                assert!((difference(&h) * slope - 1.0).abs() < 1e-7, "{sigma} {a}");
             }
         }
     }
 
     #[test]
     fn f_must_increase_and_n_stay_positive() {
-        let outside = |normalization, scores: &[f64]| Weighting::of(normalization).outside(scores);
-        for normalization in [Normalization::L1, Normalization::L2, Normalization::Relu] {
-            assert!(outside(normalization, &[1.0, 0.5]).is_none());
-            assert!(
-                outside(normalization, &[1.0, -0.5])
-                    .unwrap()
-                    .contains("score 1")
-            );
+        let outside = |sigma, scores: &[f64]| Weighting::of(sigma).outside(scores);
+        for sigma in [Sigma::L1, Sigma::L2, Sigma::RELU] {
+            assert!(outside(sigma, &[1.0, 0.5]).is_none());
+            assert!(outside(sigma, &[1.0, -0.5]).unwrap().contains("score 1"));
         }
-        assert!(outside(Normalization::Sum, &[1.0, -0.5]).is_none());
+        assert!(outside(Sigma::SUM, &[1.0, -0.5]).is_none());
         assert!(
-            outside(Normalization::Sum, &[0.5, -1.0])
+            outside(Sigma::SUM, &[0.5, -1.0])
                 .unwrap()
                 .contains("sum of f")
         );
-        assert!(outside(Normalization::Softmax, &[0.0, -10.0]).is_none());
-        assert!(outside(Normalization::Softmax, &[0.0, -1000.0]).is_some());
+        assert!(outside(Sigma::SOFTMAX, &[0.0, -10.0]).is_none());
+        assert!(outside(Sigma::SOFTMAX, &[0.0, -1000.0]).is_some());
     }
 }

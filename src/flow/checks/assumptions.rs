@@ -73,7 +73,7 @@ pub(super) fn no_crossing(records: &Records<'_>) -> Result<(), String> {
     if !records.weighting.is_normalized() {
         return Err(format!(
             "it is about weights that are divided by their sum; {} is applied element by element",
-            records.model.normalization().name()
+            records.model.sigma()
         ));
     }
     same_rows(records)?;
@@ -86,7 +86,7 @@ pub(super) fn no_crossing(records: &Records<'_>) -> Result<(), String> {
 /// Values of their own.
 pub(super) fn free(records: &Records<'_>) -> Result<(), String> {
     match records.model.form() {
-        Form::Free => Ok(()),
+        Form::Free | Form::Rows(_) => Ok(()),
         Form::Tied => {
             Err("it is about values and scores of their own; here one matrix makes both".to_owned())
         }
@@ -99,7 +99,7 @@ pub(super) fn free_softmax(records: &Records<'_>) -> Result<(), String> {
     if !records.weighting.is_softmax() {
         return Err(format!(
             "it is about the softmax, not about {}",
-            records.model.normalization().name()
+            records.model.sigma()
         ));
     }
     Ok(())

@@ -29,7 +29,7 @@ pub(super) fn check(records: &Records<'_>) -> Result<Vec<Finding>> {
     Ok(vec![
         gradient_bound(records, &slopes),
         weight_bound(records),
-        decrease(records),
+        decrease(records, &slopes),
         rate(records, &slopes),
     ])
 }
@@ -111,7 +111,7 @@ fn weight_bound(records: &Records<'_>) -> Finding {
         return Finding::not_applicable(statement, QUANTITY, reason);
     }
     if !records.weighting.is_normalized() {
-        let name = records.model.normalization().name();
+        let name = records.model.sigma();
         let reason = format!("it is about weights that sum to 1; those of {name} sum to anything");
         return Finding::not_applicable(statement, QUANTITY, reason);
     }
@@ -129,17 +129,24 @@ fn weight_bound(records: &Records<'_>) -> Finding {
     watch.finding_of_zero(statement, QUANTITY)
 }
 
-fn decrease(records: &Records<'_>) -> Finding {
+fn decrease(records: &Records<'_>, slopes: &[Slope]) -> Finding {
     let mut watch = Watch::default();
     let losses = &records.trajectory.losses;
     for k in 1..records.len() {
-        let error = records.errors(k).loss + records.errors(k - 1).loss;
+        let error =
+            records.errors(k).loss + records.errors(k - 1).loss + of_path(records, slopes, k);
         watch.at_most(records.place(k), losses[k] - losses[k - 1], 0.0, error);
     }
     watch.finding(
         Statement::Decrease,
         "largest growth of the loss between records",
     )
+}
+
+/// How far the loss of record k may be off because the updates since the record before were.
+fn of_path(records: &Records<'_>, slopes: &[Slope], k: usize) -> f64 {
+    let (slope, errors) = (&slopes[k], records.errors(k));
+    slope.values * errors.values + slope.scores * errors.scores + errors.curved_loss
 }
 
 /// The fall of the loss between two records against the integral of r = −‖∇L‖², which is taken by Hermite's formula
@@ -183,7 +190,7 @@ fn rate(records: &Records<'_>, slopes: &[Slope]) -> Finding {
             + 4.0 * h.powi(5) / 720.0 * fourth_derivative(records, slopes, k);
         let of_rate = eta * eta * (h * bend + change);
         let (errors, before) = (records.errors(k), records.errors(k - 1));
-        let of_path = ends[1].values * errors.values + ends[1].scores * errors.scores;
+        let of_path = of_path(records, slopes, k);
         let error = of_formula + of_rate + of_path + errors.loss + before.loss;
         let size = expected.abs();
         if error < 0.5 * size {
@@ -227,7 +234,7 @@ fn touches_kink(records: &Records<'_>, k: usize, ends: [&Slope; 2]) -> bool {
         return false;
     }
     let scores = |k: usize| match records.model.form() {
-        Form::Free => records.all_scores(k).to_vec(),
+        Form::Free | Form::Rows(_) => records.all_scores(k).to_vec(),
         Form::Tied => tied_scores(records, k),
     };
     // Descent jumps to and fro across a kink, by an update each time, and the differences of `slope` reach 1e-5 far.
@@ -235,7 +242,10 @@ fn touches_kink(records: &Records<'_>, k: usize, ends: [&Slope; 2]) -> bool {
     let near = 4.0 * jump + 1e-4;
     let mut pairs = scores(k - 1).into_iter().zip(scores(k));
     pairs.any(|(before, a)| {
-        before * a <= 0.0 || before.abs().min(a.abs()) <= 2.0 * (a - before).abs() + near
+        // A score that rests at the kink has the slope 0 there, in the closed forms, too.
+        let rests = before == 0.0 && a == 0.0;
+        let is_near = before.abs().min(a.abs()) <= 2.0 * (a - before).abs() + near;
+        !rests && (before * a <= 0.0 || is_near)
     })
 }
 

@@ -17,7 +17,7 @@
 //! # Bounds
 //!
 //! The statements hold for the exact flow. What is recorded differs from it by rounding (of every update, and of what
-//! is computed here), and for [`Method::Flow`] by its error per step; both are added up in the worst case, over
+//! is computed here), and for [`Integrator::Flow`] by the tolerated error per step; both are added up in the worst case, over
 //! the updates between two records or since the start (`records`). A gap or an increment that is smaller
 //! than that is not judged. Gradient descent is off by O(η) besides. That is not part of the bounds: it may show
 //! as a violation, which is then called a [discretisation effect](Verdict::Violated), if the loss falls as the
@@ -43,21 +43,10 @@ mod watch;
 
 pub use problems::{EXACT, SQUARE_FROM_ZERO};
 
-use super::follow::Followed;
+use super::follow::Integrator;
+use super::trajectory::Followed;
 use crate::Result;
 use records::Records;
-
-/// What made a trajectory, and how exactly.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Method {
-    /// Gradient descent at the rate of the run.
-    Descent,
-    /// An integrator of the flow. `updates` of the trajectory counts its steps.
-    Flow {
-        /// The largest error of a step in any parameter, relative to 1 + the largest parameter of its kind.
-        tolerance: f64,
-    },
-}
 
 /// What the paper says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -247,9 +236,10 @@ impl Finding {
 /// Holds all statements against a trajectory: at least one finding for each, in the order of [`Statement::ALL`].
 ///
 /// Fails if the trajectory is not one of its run's problem: columns of other lengths, numbers that are not
-/// finite, times that do not ascend; or if the tolerance of `method` is not a number ≥ 0.
-pub fn check(followed: &Followed, method: Method) -> Result<Vec<Finding>> {
-    let records = Records::new(followed, method)?;
+/// finite, times that do not ascend; if it was recorded without values; or if the tolerances of `integrator`, which must
+/// be what followed the run, are not numbers ≥ 0.
+pub fn check(followed: &Followed, integrator: Integrator) -> Result<Vec<Finding>> {
+    let records = Records::new(followed, integrator)?;
     let mut findings = Vec::new();
     findings.extend(order::theorem(&records));
     findings.extend(limits::check(&records));
@@ -264,7 +254,7 @@ pub fn check(followed: &Followed, method: Method) -> Result<Vec<Finding>> {
     let slopes_are_wrong = findings
         .iter()
         .any(|finding| finding.statement.holds_at_any_rate() && finding.is_violated());
-    let explained = method == Method::Descent && rate_holds && !slopes_are_wrong;
+    let explained = integrator == Integrator::Descent && rate_holds && !slopes_are_wrong;
     for finding in &mut findings {
         if let Verdict::Violated { discretisation, .. } = &mut finding.verdict {
             *discretisation = explained;

@@ -1,13 +1,14 @@
 //! A trajectory, record by record, with what it is uncertain by.
 
-use super::Method;
 use super::activation::Weighting;
 use super::watch::Place;
 use crate::Result;
-use crate::flow::descent::Trajectory;
-use crate::flow::follow::Followed;
-use crate::flow::model::{Model, Parameters};
-use crate::flow::objective::{Objective, check_finite, invalid};
+use crate::flow::dormand_prince::Tolerances;
+use crate::flow::follow::Integrator;
+use crate::flow::model::{Form, Model, Parameters};
+use crate::flow::objective::{Objective, Objectives, check_finite, invalid, side_by_side};
+use crate::flow::trajectory::{Followed, Trajectory};
+use crate::layers::lanes::Lanes;
 
 /// A checked trajectory, and what is computed from each of its records.
 pub(super) struct Records<'a> {
@@ -41,37 +42,54 @@ pub(super) struct Errors {
     pub(super) projections: f64,
     /// Of S.
     pub(super) strength: f64,
+    /// Of θ, its length over all rows, because V and a are off.
+    pub(super) displacement: f64,
+    /// Of L, likewise, to second order: to first the gradients say it.
+    pub(super) curved_loss: f64,
     /// Of ‖g‖, when it is computed from V and a.
     pub(super) gradient: f64,
     /// Of L, likewise.
     pub(super) loss: f64,
 }
 
+/// Of gradient descent, which makes no error besides rounding.
+const EXACT: Tolerances = Tolerances {
+    relative: 0.0,
+    absolute: 0.0,
+    most_steps: u64::MAX,
+};
+
 impl<'a> Records<'a> {
-    pub(super) fn new(followed: &'a Followed, method: Method) -> Result<Records<'a>> {
+    pub(super) fn new(followed: &'a Followed, integrator: Integrator) -> Result<Records<'a>> {
         let Followed {
             run, trajectory, ..
         } = followed;
         let (model, start) = (run.problem.model(), run.problem.start());
-        let (tolerance, rate) = match method {
-            Method::Descent => (0.0, run.rate),
-            Method::Flow { tolerance } => (tolerance, 0.0),
+        let (tolerances, rate) = match integrator {
+            Integrator::Descent => (EXACT, run.rate),
+            Integrator::Flow(tolerances) => (tolerances, 0.0),
         };
-        if !(tolerance >= 0.0 && tolerance.is_finite()) {
+        let Tolerances {
+            relative, absolute, ..
+        } = tolerances;
+        if [relative, absolute]
+            .iter()
+            .any(|x| !(*x >= 0.0 && x.is_finite()))
+        {
             return Err(invalid(
-                "tolerance",
-                format!("is {tolerance}; it must be a number of at least 0, like 1e-9"),
+                "tolerances",
+                format!("are {relative} and {absolute}; both must be numbers of at least 0"),
             ));
         }
         let (p, d) = (model.predictions(), model.positions());
-        let rows = start.scores.len() / d;
+        let rows = model.rows();
         check_shapes(trajectory, rows, p, d)?;
 
         let mut records = Records {
             model,
             start,
             trajectory,
-            weighting: Weighting::of(model.normalization()),
+            weighting: Weighting::of(model.sigma()),
             rate,
             positions: d,
             predictions: p,
@@ -84,7 +102,7 @@ impl<'a> Records<'a> {
             records.projections.extend(projections.unwrap_or_default());
         }
         records.errors = (0..records.len())
-            .map(|k| records.estimate(k, tolerance))
+            .map(|k| records.estimate(k, tolerances))
             .collect();
         Ok(records)
     }
@@ -148,11 +166,10 @@ impl<'a> Records<'a> {
 
     /// ‖g‖² of one row, at the recorded θ.
     pub(super) fn squared_gradient(&self, k: usize, row: usize) -> f64 {
-        let objective = self.model.objective();
-        let mut scratch = vec![0.0; objective.scratch()];
-        let mut gradient = vec![0.0; self.predictions];
-        objective.gradient(self.prediction(k, row), &mut scratch, &mut gradient);
-        gradient.iter().map(|g| g * g).sum()
+        let prediction = side_by_side([self.prediction(k, row)]);
+        let mut gradient = vec![Lanes::ZERO; self.predictions];
+        Objectives::new([self.model.objective()]).gradient(&prediction, &mut gradient);
+        gradient.iter().map(|Lanes([g])| g * g).sum()
     }
 
     /// ‖g‖ of all rows together, at the recorded θ.
@@ -171,12 +188,13 @@ impl<'a> Records<'a> {
         self.errors[..=k].iter().map(of).sum()
     }
 
-    /// The errors of record k, if they come from rounding and `tolerance`.
+    /// The errors of record k, if they come from rounding and what the integrator tolerates of a step, whose largest entry is taken
+    /// for all.
     ///
     /// Every update rounds each parameter once, and adds a multiple of the gradient, whose entries carry the
     /// rounding of sums over p and d terms. Over an interval the multiples add up to ΔS = ∫ ‖g‖ dτ. An error of
     /// g itself matters where g has to be parallel to β, under the square loss; it does not shrink with g.
-    fn estimate(&self, k: usize, tolerance: f64) -> Errors {
+    fn estimate(&self, k: usize, tolerances: Tolerances) -> Errors {
         let (p, d) = (self.predictions as f64, self.positions as f64);
         let sum = (p + d + 8.0) * f64::EPSILON;
         let before = |column: &[f64]| if k == 0 { 0.0 } else { column[k - 1] };
@@ -186,8 +204,12 @@ impl<'a> Records<'a> {
             k => trajectory.updates[k].saturating_sub(trajectory.updates[k - 1]),
         };
         let elapsed = trajectory.times[k] - before(&trajectory.times);
-        // A flow that is recorded within a step has made one, for this purpose.
-        let steps = if elapsed > 0.0 { updates.max(1) } else { 0 } as f64;
+        let steps = updates as f64;
+        let tolerated = |size: f64| match elapsed > 0.0 {
+            // Records lie within a step at either end.
+            true => (steps + 2.0) * (tolerances.absolute + tolerances.relative * size),
+            false => 0.0,
+        };
         let strength = (trajectory.strengths[k] - before(&trajectory.strengths)).max(0.0);
 
         // The larger of the two ends, of everything.
@@ -201,14 +223,18 @@ impl<'a> Records<'a> {
                 .fold(0.0, f64::max)
         });
         let columns = over_ends(&|k| self.largest_column(k));
-        let slope = over_ends(&|k| {
-            let rows = 0..self.rows;
-            let slopes = rows.map(|row| {
-                self.weighting
-                    .largest_slope(self.scores(k, row), self.weights(k, row))
-            });
-            slopes.fold(0.0, f64::max)
-        });
+        let slopes = |of: &dyn Fn(Vec<f64>) -> f64| {
+            over_ends(&|k| {
+                let rows = 0..self.rows;
+                let slopes = rows.map(|row| {
+                    let (scores, weights) = (self.scores(k, row), self.weights(k, row));
+                    of(self.weighting.slopes(scores, weights))
+                });
+                slopes.fold(0.0, f64::max)
+            })
+        };
+        let largest_slope = slopes(&|slopes| largest(&slopes));
+        let all_slopes = slopes(&|slopes| slopes.iter().sum());
 
         let prediction = sum * values * weights;
         let (lipschitz, gradient_rounding, loss_rounding) = self.rounding(k);
@@ -225,18 +251,29 @@ impl<'a> Records<'a> {
             }
             _ => 0.0,
         };
-        let of_values =
-            steps * f64::EPSILON * values + pushed * weights + tolerance * steps * (1.0 + values);
+        let of_values = steps * f64::EPSILON * values + pushed * weights + tolerated(values);
+        let of_scores = steps * f64::EPSILON * scores
+            + pushed * largest_slope * columns * (1.0 + weights)
+            + tolerated(scores);
+        // What σ is applied to.
+        let of_activated = match self.model.form() {
+            Form::Free | Form::Rows(_) => of_scores,
+            Form::Tied => d * (values * of_scores + scores * of_values),
+        };
+        let displacement = (self.rows as f64).sqrt()
+            * (p.sqrt() * weights * of_values
+                + columns * all_slopes * (1.0 + weights) * of_activated);
         let loss = trajectory.losses[k].abs();
+        let strength = trajectory.strengths[k].abs();
         Errors {
             values: of_values,
-            scores: steps * f64::EPSILON * scores
-                + pushed * slope * columns * (1.0 + weights)
-                + tolerance * steps * (1.0 + scores),
+            scores: of_scores,
             projections: beta * of_values + 2.0 * sum * beta * values,
-            strength: (steps + 8.0) * f64::EPSILON * trajectory.strengths[k].abs()
+            strength: (steps + 8.0) * f64::EPSILON * strength
                 + gradient * elapsed
-                + tolerance * steps * (1.0 + trajectory.strengths[k].abs()),
+                + tolerated(strength),
+            displacement,
+            curved_loss: 0.5 * lipschitz * displacement * displacement,
             gradient,
             loss: (sum + 8.0 * f64::EPSILON) * loss
                 + self.gradient_norm(k) * prediction * p.sqrt()
@@ -306,6 +343,12 @@ fn check_shapes(trajectory: &Trajectory, rows: usize, p: usize, d: usize) -> Res
                 "{} entries; the trajectory has {count} times",
                 trajectory.updates.len()
             ),
+        ));
+    }
+    if trajectory.values.is_empty() && count > 0 {
+        return Err(invalid(
+            "values",
+            "were not recorded; follow the run with `keep_values`, since most statements are about them",
         ));
     }
     let columns = [

@@ -81,9 +81,7 @@ fn finite(records: &Records<'_>) -> [Finding; 3] {
     // How far ‖g‖ may be off because V and a are, by the updates since the record before.
     let error = |k: usize| {
         let errors = records.errors(k);
-        let of_values = (records.predictions as f64).sqrt() * errors.values;
-        let of_scores = 2.0 * records.largest_column(k) * errors.scores;
-        (records.rows as f64).sqrt() * (of_values + of_scores) + errors.gradient
+        errors.displacement + errors.gradient
     };
 
     let mut decay = Watch::default();

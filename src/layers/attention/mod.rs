@@ -1,11 +1,12 @@
 //! Attention over packed sequences, with statistics of every row.
 //!
 //! [`Attention::forward`] chooses between two forms that give the same numbers:
-//! - `fused`: on the CPU, blocked over queries and keys, one pass per block, parallel over sequences,
-//!   heads and query blocks; the (query, key) map never exists;
+//! - `fused`: softmax and sigmoid on the CPU, blocked over queries and keys, one pass per block, parallel over
+//!   sequences, heads and query blocks; the (query, key) map never exists;
 //! - `tensor`: candle operations on any device and with gradients, blocked over queries; it is also where
 //!   the full map comes from when it is asked for.
 
+mod function;
 mod fused;
 mod tensor;
 
@@ -13,23 +14,12 @@ use std::ops::Range;
 
 use candle_core::{Result, Tensor, bail};
 
+pub(crate) use function::softmax;
+pub use function::{Activation, AttentionFunction};
 pub(crate) use tensor::BLOCK_ELEMENTS;
 
 use super::{PackedSequences, cpu};
 use crate::metrics::RowStatistics;
-
-/// From scores to weights.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum AttentionFunction {
-    /// `exp(s_j) / Σ exp(s_k)`: rows sum to 1.
-    Softmax,
-    /// `1 / (1 + exp(−s_j − logit_bias))`, element by element: rows sum to anything
-    /// (Ramapuram et al., arXiv 2409.04431; the bias is −ln of the training length).
-    Sigmoid {
-        /// Added to every score.
-        logit_bias: f64,
-    },
-}
 
 /// What is fixed about one layer's attention.
 #[derive(Debug, Clone)]
@@ -104,10 +94,11 @@ impl Attention {
     ) -> Result<AttentionResult> {
         self.check(states, sequences, wanted)?;
         let fusable = states.named().all(|(_, states)| cpu::is_fusable(states));
-        if fusable && !wanted.attn_weights {
-            fused::forward(self, states, sequences, wanted)
-        } else {
-            tensor::forward(self, states, sequences, wanted)
+        match fused::Function::of(self.function) {
+            Some(function) if fusable && !wanted.attn_weights => {
+                fused::forward(self, function, states, sequences, wanted)
+            }
+            _ => tensor::forward(self, states, sequences, wanted),
         }
     }
 

@@ -9,7 +9,7 @@
 use candle_core::{D, DType, Device, IndexOp, Result, Tensor};
 use candle_transformers::utils::build_causal_mask;
 
-use super::{Attention, AttentionFunction, AttentionResult, States, Wanted};
+use super::{Attention, AttentionResult, States, Wanted};
 use crate::{
     layers::PackedSequences,
     metrics::{NO_WEIGHT, RowStatistics},
@@ -103,7 +103,7 @@ pub(super) fn forward(
 
 /// What is added to the scores of a block of queries, and which of them are masked.
 struct Bias {
-    /// (heads, q_len, kv_len) or (1, 1, 1): ALiBi and the function's own bias.
+    /// (heads, q_len, kv_len) or (1, 1, 1): ALiBi.
     added: Tensor,
     /// (q_len, kv_len): 1 where the key is masked; none if no key is.
     masked: Option<Tensor>,
@@ -123,7 +123,7 @@ impl Bias {
         let offset = key
             .reshape((1, 1, kv_len))?
             .broadcast_sub(&query.reshape((1, q_len, 1))?)?;
-        let mut added = match &attention.alibi_slopes {
+        let added = match &attention.alibi_slopes {
             Some(slopes) => {
                 let slopes: Vec<f32> = slopes.iter().map(|&s| s as f32).collect();
                 let slopes = Tensor::from_vec(slopes, (attention.num_heads, 1, 1), device)?;
@@ -131,9 +131,6 @@ impl Bias {
             }
             None => Tensor::zeros((1, 1, 1), DType::F32, device)?,
         };
-        if let AttentionFunction::Sigmoid { logit_bias } = attention.function {
-            added = (added + logit_bias)?;
-        }
         let masked = match attention.causal {
             true => Some(build_causal_mask(q_len, q0, device)?),
             false => None,
@@ -144,23 +141,8 @@ impl Bias {
     /// (sequences, heads, q_len, kv_len) scores → weights; a masked weight is exactly 0.
     fn weights(&self, attention: &Attention, attn_scores: &Tensor) -> Result<Tensor> {
         let scores = attn_scores.broadcast_add(&self.added)?;
-        let masked = |scores: &Tensor, value: f32| -> Result<Tensor> {
-            let Some(masked) = &self.masked else {
-                return Ok(scores.clone());
-            };
-            let value = Tensor::new(value, scores.device())?.broadcast_as(scores.shape())?;
-            masked
-                .broadcast_as(scores.shape())?
-                .where_cond(&value, scores)
-        };
-        match attention.function {
-            // `ops::softmax` and `ops::sigmoid` carry gradients, their `_last_dim` twin does not. Every
-            // query sees at least itself, so no row is masked as a whole.
-            AttentionFunction::Softmax => {
-                candle_nn::ops::softmax(&masked(&scores, f32::NEG_INFINITY)?, D::Minus1)
-            }
-            AttentionFunction::Sigmoid { .. } => masked(&candle_nn::ops::sigmoid(&scores)?, 0.0),
-        }
+        // Every query sees at least itself, so no row is masked as a whole.
+        attention.function.weights(&scores, self.masked.as_ref())
     }
 }
 

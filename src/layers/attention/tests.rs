@@ -31,6 +31,32 @@ struct Exact {
     output: Vec<f64>,
 }
 
+/// The fused form itself, whatever was wanted.
+fn fused(
+    attention: &Attention,
+    states: States,
+    sequences: &PackedSequences,
+    wanted: Wanted,
+) -> Result<AttentionResult> {
+    let function = fused::Function::of(attention.function).expect("has a fused form");
+    fused::forward(attention, function, states, sequences, wanted)
+}
+
+/// f in the plainest form.
+fn plain(activation: Activation, s: f64) -> f64 {
+    match activation {
+        Activation::Exp => s.exp(),
+        Activation::Sigmoid => 1.0 / (1.0 + (-s).exp()),
+        Activation::Softplus => (1.0 + s.exp()).ln(),
+        Activation::Elu if s > 0.0 => s + 1.0,
+        Activation::Elu => s.exp(),
+        Activation::Relu => s.max(0.0),
+        Activation::Identity => s,
+        Activation::Abs => s.abs(),
+        Activation::Square => s * s,
+    }
+}
+
 fn exact_row(
     a: &Attention,
     q: &[f32],
@@ -61,16 +87,26 @@ fn exact_row(
                 .fold(f64::MIN, f64::max);
             scores.iter().map(|s| (s - max).exp()).collect()
         }
-        AttentionFunction::Sigmoid { logit_bias } => scores
+        AttentionFunction::Elementwise {
+            activation,
+            logit_bias,
+        } => scores
             .iter()
-            .map(|s| 1.0 / (1.0 + (-s - logit_bias).exp()))
+            .map(|s| plain(activation, s + logit_bias))
             .collect(),
+        AttentionFunction::Normalized { activation, .. } => {
+            scores.iter().map(|s| plain(activation, *s)).collect()
+        }
     };
     (0..weights.len())
         .filter(|&j| !seen(j))
         .for_each(|j| weights[j] = 0.0);
-    if a.function == AttentionFunction::Softmax {
-        let total: f64 = weights.iter().sum();
+    let epsilon = match a.function {
+        AttentionFunction::Normalized { epsilon, .. } => epsilon,
+        _ => 0.0,
+    };
+    if a.function.is_normalized() {
+        let total = weights.iter().sum::<f64>() + epsilon;
         weights.iter_mut().for_each(|w| *w /= total);
     }
     let output = (0..q.len())
@@ -127,9 +163,7 @@ fn case(seed: u64) -> (Attention, Vec<usize>, [Tensor; 3]) {
     let tokens: usize = lengths.iter().sum();
     let function = match seed % 2 {
         0 => AttentionFunction::Softmax,
-        _ => AttentionFunction::Sigmoid {
-            logit_bias: -(4096f64.ln()) * (random.below(3) as f64) / 2.0,
-        },
+        _ => AttentionFunction::sigmoid(-(4096f64.ln()) * (random.below(3) as f64) / 2.0),
     };
     let attention = Attention {
         function,
@@ -263,10 +297,7 @@ fn fused_equals_tensor_form_and_float64() {
 
 #[test]
 fn nan_inputs_are_seen_in_every_row_that_reads_them() {
-    for function in [
-        AttentionFunction::Softmax,
-        AttentionFunction::Sigmoid { logit_bias: -8.0 },
-    ] {
+    for function in [AttentionFunction::Softmax, AttentionFunction::sigmoid(-8.0)] {
         let attention = Attention {
             function,
             num_heads: 2,
@@ -282,7 +313,7 @@ fn nan_inputs_are_seen_in_every_row_that_reads_them() {
         let k = Tensor::from_vec(keys, (50, 8), &Device::Cpu).unwrap();
         for form in ["fused", "tensor"] {
             let result = match form {
-                "fused" => fused::forward(&attention, states(&q, &k, Some(&q)), &sequences, NO_MAP),
+                "fused" => fused(&attention, states(&q, &k, Some(&q)), &sequences, NO_MAP),
                 _ => tensor::forward(&attention, states(&q, &k, Some(&q)), &sequences, NO_MAP),
             };
             let rows = result.unwrap().rows.unwrap();
@@ -300,10 +331,7 @@ fn nan_inputs_are_seen_in_every_row_that_reads_them() {
 
 #[test]
 fn nan_values_reach_only_queries_that_see_them() {
-    for function in [
-        AttentionFunction::Softmax,
-        AttentionFunction::Sigmoid { logit_bias: -8.0 },
-    ] {
+    for function in [AttentionFunction::Softmax, AttentionFunction::sigmoid(-8.0)] {
         let attention = Attention {
             function,
             num_heads: 1,
@@ -334,7 +362,7 @@ fn nan_values_reach_only_queries_that_see_them() {
 #[test]
 fn rows_without_weight_are_finite_and_alike_in_both_forms() {
     let attention = Attention {
-        function: AttentionFunction::Sigmoid { logit_bias: -200.0 },
+        function: AttentionFunction::sigmoid(-200.0),
         num_heads: 1,
         head_dim: 4,
         scale: 0.5,
@@ -343,7 +371,7 @@ fn rows_without_weight_are_finite_and_alike_in_both_forms() {
     };
     let sequences = PackedSequences::from_lengths(&[20]);
     let same = Tensor::randn(0f32, 1f32, (20, 4), &Device::Cpu).unwrap();
-    let fused = fused::forward(&attention, states(&same, &same, None), &sequences, ROWS).unwrap();
+    let fused = fused(&attention, states(&same, &same, None), &sequences, ROWS).unwrap();
     let tensor = tensor::forward(&attention, states(&same, &same, None), &sequences, ROWS).unwrap();
     for rows in [fused.rows.unwrap(), tensor.rows.unwrap()] {
         for i in 0..20 {
@@ -408,4 +436,86 @@ fn wrong_shapes_are_refused() {
     );
     let error = attention.forward(states(&q, &k, None), &sequences, ALL);
     assert!(error.unwrap_err().to_string().contains("value_states"));
+}
+
+/// All functions but the two above, which have only the tensor form: weights and outputs against float64.
+#[test]
+fn every_function_in_the_tensor_form() {
+    let mut functions = Vec::new();
+    for activation in Activation::ALL {
+        for logit_bias in [0.0, -0.75] {
+            functions.push(AttentionFunction::Elementwise {
+                activation,
+                logit_bias,
+            });
+        }
+        // Signed weights may sum to nearly 0; a large ε keeps the quotient tame.
+        let epsilon = if activation == Activation::Identity {
+            30.0
+        } else {
+            1e-6
+        };
+        functions.push(AttentionFunction::Normalized {
+            activation,
+            epsilon,
+        });
+    }
+    let (heads, head_dim, tokens) = (2, 4, 9);
+    let mut random = Random(7);
+    let mut normal = || -> Vec<f32> {
+        (0..tokens * heads * head_dim)
+            .map(|_| random.normal())
+            .collect()
+    };
+    let (q, k, v) = (normal(), normal(), normal());
+    let tensor =
+        |x: &[f32]| Tensor::from_slice(x, (tokens, heads * head_dim), &Device::Cpu).unwrap();
+    let mut worst = 0.0f64;
+    for function in functions {
+        for causal in [false, true] {
+            let attention = Attention {
+                function,
+                num_heads: heads,
+                head_dim,
+                scale: 0.5,
+                alibi_slopes: Some(crate::layers::alibi::slopes(heads)),
+                causal,
+            };
+            let wanted = Wanted {
+                attn_output: true,
+                rows: true,
+                attn_weights: true,
+            };
+            let sequences = PackedSequences::from_lengths(&[tokens]);
+            let (q_t, k_t, v_t) = (tensor(&q), tensor(&k), tensor(&v));
+            let result = attention
+                .forward(states(&q_t, &k_t, Some(&v_t)), &sequences, wanted)
+                .unwrap();
+            let map: Vec<Vec<Vec<f32>>> = result.attn_weights.unwrap()[0].to_vec3().unwrap();
+            let output: Vec<Vec<f32>> = result.attn_output.unwrap().to_vec2().unwrap();
+            for head in 0..heads {
+                let part = |x: &'_ [f32], token: usize| -> Vec<f32> {
+                    x[(token * heads + head) * head_dim..][..head_dim].to_vec()
+                };
+                let all =
+                    |x: &[f32]| -> Vec<Vec<f32>> { (0..tokens).map(|j| part(x, j)).collect() };
+                let (keys, values) = (all(&k), all(&v));
+                let keys: Vec<&[f32]> = keys.iter().map(Vec::as_slice).collect();
+                let values: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
+                for i in 0..tokens {
+                    let exact = exact_row(&attention, &part(&q, i), &keys, &values, head, i);
+                    let largest = exact.weights.iter().fold(1.0f64, |m, w| m.max(w.abs()));
+                    for (found, exact) in map[head][i].iter().zip(&exact.weights) {
+                        worst = worst.max((f64::from(*found) - exact).abs() / largest);
+                    }
+                    for (c, exact) in exact.output.iter().enumerate() {
+                        let found = f64::from(output[i][head * head_dim + c]);
+                        worst = worst.max((found - exact).abs() / largest);
+                    }
+                }
+            }
+        }
+    }
+    println!("largest difference from float64: {worst:.1e}");
+    assert!(worst < 5e-6, "{worst:e}");
 }

@@ -2,20 +2,22 @@
 
 use attnscope::flow::{
     checks::{SQUARE_FROM_ZERO, Statement, Verdict},
-    descent::Trajectory,
-    experiments::{CONDITIONING, Experiment, KL, LOGISTIC, NORMALIZATIONS, Run, SQUARE, TIED},
+    experiments::{
+        CONDITIONING, Experiment, KL, LOGISTIC, NORMALIZATIONS, ROWS, Run, SQUARE, TIED,
+    },
     model::{Form, Model, Parameters},
-    normalization::Normalization,
     objective::Objective,
     problem::{Dimensions, Problem},
+    sigma::Sigma,
+    trajectory::Trajectory,
 };
 
 use super::equations::{Slip, integrate};
-use super::{FLOW, checked, descend, followed};
+use super::{RUNGE_KUTTA, checked, descend, followed};
 
 /// Asserts that `statement` is said not to apply, in all its parts, because of `part`.
 fn assert_inapplicable(run: &Run, trajectory: Trajectory, statement: Statement, part: &str) {
-    let findings = checked(&followed(run, trajectory), FLOW);
+    let findings = checked(&followed(run, trajectory), RUNGE_KUTTA);
     for finding in findings
         .iter()
         .filter(|finding| finding.statement == statement)
@@ -35,8 +37,8 @@ fn first(experiment: Experiment) -> Run {
 }
 
 /// A problem of p = 2, from the given start.
-fn run(objective: Objective, normalization: Normalization, values: &[f64], scores: &[f64]) -> Run {
-    let model = Model::new(objective, normalization, Form::Free, scores.len()).unwrap();
+fn run(objective: Objective, sigma: Sigma, values: &[f64], scores: &[f64]) -> Run {
+    let model = Model::new(objective, sigma, Form::Free, scores.len()).unwrap();
     let start = Parameters {
         values: values.to_vec(),
         scores: scores.to_vec(),
@@ -59,7 +61,7 @@ fn square() -> Objective {
     }
 }
 
-const SOFTMAX: Normalization = Normalization::Softmax;
+const SOFTMAX: Sigma = Sigma::SOFTMAX;
 
 #[test]
 fn losses() {
@@ -129,7 +131,7 @@ fn forms_and_normalisations() {
         assert_inapplicable(&run, trajectory, statement, "one matrix makes both");
     }
     for run in NORMALIZATIONS.runs().unwrap() {
-        let name = run.problem.model().normalization().name();
+        let name = run.problem.model().sigma().name();
         if name == "softmax" {
             continue;
         }
@@ -151,7 +153,7 @@ fn starts() {
     use Statement::*;
     // The notebook's square loss starts from random values.
     for run in SQUARE.runs().unwrap() {
-        if run.problem.model().normalization() == SOFTMAX {
+        if run.problem.model().sigma() == SOFTMAX {
             for statement in [Order, Potential, Repulsion, Extremes, RankOne, NoCrossing] {
                 let trajectory = integrate(&run, Slip::None, 1.0);
                 assert_inapplicable(&run, trajectory, statement, "3.4 asks for V(0) = 0");
@@ -192,12 +194,12 @@ fn starts() {
             "only one score",
         ),
         (
-            run(logistic(), Normalization::L1, &values, &[1.0, -0.5, 0.3]),
+            run(logistic(), Sigma::L1, &values, &[1.0, -0.5, 0.3]),
             &[NoCrossing],
             "score 1 is -5.000e-1, where f does not increase",
         ),
         (
-            run(logistic(), Normalization::Sum, &values, &[0.3, -0.5, 0.1]),
+            run(logistic(), Sigma::SUM, &values, &[0.3, -0.5, 0.1]),
             &[NoCrossing],
             "the sum of f is -1.000e-1",
         ),
@@ -221,13 +223,13 @@ fn scores_that_leave_where_f_increases() {
     // The smallest score falls to 0, where |a| has its kink; at small projections all others fall, too.
     let run = run(
         logistic(),
-        Normalization::L1,
+        Sigma::L1,
         &[2.0, 1.0, -1.0, 0.0, 0.0, 0.0],
         &[0.3, 0.2, 0.1],
     );
     let trajectory = descend(&run, 0.001, 1.0).trajectory;
     assert!(trajectory.scores.iter().any(|&a| a < 0.0));
-    let findings = checked(&followed(&run, trajectory), FLOW);
+    let findings = checked(&followed(&run, trajectory), RUNGE_KUTTA);
     let crossing = findings
         .iter()
         .filter(|f| f.statement == Statement::NoCrossing);
@@ -270,7 +272,10 @@ fn runs_that_end_too_early() {
         assert_inapplicable(&run, trajectory, statement, part);
     }
     let run = first(SQUARE_FROM_ZERO);
-    let findings = checked(&followed(&run, integrate(&run, Slip::None, 1.0)), FLOW);
+    let findings = checked(
+        &followed(&run, integrate(&run, Slip::None, 1.0)),
+        RUNGE_KUTTA,
+    );
     let short = findings
         .iter()
         .find(|f| f.quantity.contains("weights beside"))
@@ -280,7 +285,7 @@ fn runs_that_end_too_early() {
         matches!(&short.verdict, Verdict::NotApplicable { reason } if reason.contains("may still move"))
     );
     // Of a trajectory without records nothing can be said.
-    for finding in checked(&followed(&run, Trajectory::default()), FLOW) {
+    for finding in checked(&followed(&run, Trajectory::default()), RUNGE_KUTTA) {
         assert!(
             matches!(finding.verdict, Verdict::NotApplicable { .. }),
             "{finding:?}"
@@ -299,6 +304,24 @@ fn gaps_below_the_error_are_not_judged() {
         Statement::Order,
         "smaller than its error",
     );
+}
+
+/// Rows that start apart push the same values about: what is said of one row is not said of them.
+#[test]
+fn rows_that_differ() {
+    use Statement::*;
+    let run = first(Experiment {
+        score_scale: 0.1,
+        ..ROWS
+    });
+    for statement in [NoCrossing, Order] {
+        let trajectory = descend(&run, 0.1, 1.0).trajectory;
+        let part = match statement {
+            Order => "3.1 asks for a(0) = 0",
+            _ => "row 1 differs from row 0",
+        };
+        assert_inapplicable(&run, trajectory, statement, part);
+    }
 }
 
 /// `Dimensions` of one prediction make every V rank one.

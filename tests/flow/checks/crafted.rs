@@ -2,13 +2,15 @@
 
 use attnscope::Error;
 use attnscope::flow::{
-    checks::{Method, SQUARE_FROM_ZERO, Statement, Verdict, check},
-    descent::Trajectory,
+    checks::{SQUARE_FROM_ZERO, Statement, Verdict, check},
+    dormand_prince::Tolerances,
     experiments::{LOGISTIC, Run},
+    follow::Integrator,
+    trajectory::Trajectory,
 };
 
 use super::equations::{Slip, integrate};
-use super::{FLOW, checked, followed};
+use super::{RUNGE_KUTTA, checked, followed};
 
 /// A trajectory, d, p and the coordinates from the first to the last in the order that is kept.
 struct Told {
@@ -74,7 +76,7 @@ fn assert_caught(
 ) {
     let mut told = tell(run, end);
     let of = |trajectory: Trajectory| {
-        let findings = checked(&followed(run, trajectory), FLOW);
+        let findings = checked(&followed(run, trajectory), RUNGE_KUTTA);
         let mut of = findings
             .into_iter()
             .filter(|finding| finding.statement == statement && finding.quantity.contains(part));
@@ -332,26 +334,32 @@ fn trajectories_of_something_else_are_refused() {
         );
     };
     refused(
-        FLOW,
+        RUNGE_KUTTA,
         "scores",
         "records of this problem have",
         &|trajectory| {
             trajectory.scores.pop();
         },
     );
-    refused(FLOW, "updates", "times", &|trajectory| {
+    refused(RUNGE_KUTTA, "values", "keep_values", &|trajectory| {
+        trajectory.values.clear();
+    });
+    refused(RUNGE_KUTTA, "updates", "times", &|trajectory| {
         trajectory.updates.pop();
     });
-    refused(FLOW, "values", "entry 3 is NaN", &|trajectory| {
+    refused(RUNGE_KUTTA, "values", "entry 3 is NaN", &|trajectory| {
         trajectory.values[3] = f64::NAN;
     });
-    refused(FLOW, "times", "ascend", &|trajectory| {
+    refused(RUNGE_KUTTA, "times", "ascend", &|trajectory| {
         trajectory.times.swap(3, 4)
     });
     for tolerance in [f64::NAN, -1.0, f64::INFINITY] {
         refused(
-            Method::Flow { tolerance },
-            "tolerance",
+            Integrator::Flow(Tolerances {
+                relative: tolerance,
+                ..Tolerances::default()
+            }),
+            "tolerances",
             "at least 0",
             &|_| {},
         );

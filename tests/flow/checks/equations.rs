@@ -1,18 +1,18 @@
 //! The flow, integrated from the equations as the paper writes them, and with slips in them.
 
 use attnscope::flow::{
-    descent::Trajectory,
     experiments::Run,
     model::{Model, Parameters},
-    normalization::Normalization,
     objective::Objective,
     problem::Problem,
+    sigma::Sigma,
+    trajectory::Trajectory,
 };
 
 /// How many steps there are per unit of 1 + t, and with them the largest error of a step that
 /// [`steps_are_as_exact_as_stated`] finds, in any parameter, relative to 1 + the largest of its kind.
-const STEPS: f64 = 50.0;
-pub(super) const TOLERANCE: f64 = 1e-9;
+const STEPS: f64 = 100.0;
+pub(super) const TOLERANCE: f64 = 5e-11;
 
 /// What goes wrong in the slopes, x being ∂L/∂σ = Vᵀg.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -70,27 +70,29 @@ fn dot(x: &[f64], y: &[f64]) -> f64 {
 }
 
 /// σ, and f′ / n.
-fn weights(normalization: Normalization, a: &[f64]) -> (Vec<f64>, Vec<f64>) {
+fn weights(sigma: Sigma, a: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let top = a.iter().fold(f64::NEG_INFINITY, |m, &a| m.max(a));
-    let f = |a: f64| match normalization {
-        Normalization::Softmax => (a - top).exp(),
-        Normalization::L1 => a.abs(),
-        Normalization::Sum => a,
-        Normalization::L2 => a * a,
-        Normalization::Relu => a.max(0.0),
-        Normalization::Sigmoid => 1.0 / (1.0 + (-a).exp()),
+    let f = |a: f64| match sigma.name() {
+        "softmax" => (a - top).exp(),
+        "l1" => a.abs(),
+        "sum" => a,
+        "l2" => a * a,
+        "relu" => a.max(0.0),
+        "sigmoid" => 1.0 / (1.0 + (-a).exp()),
+        other => panic!("{other} is not integrated here"),
     };
-    let slope = |a: f64| match normalization {
-        Normalization::Softmax => (a - top).exp(),
-        Normalization::L1 => a.signum(),
-        Normalization::Sum => 1.0,
-        Normalization::L2 => 2.0 * a,
-        Normalization::Relu => f64::from(a > 0.0),
-        Normalization::Sigmoid => f(a) * (1.0 - f(a)),
+    let slope = |a: f64| match sigma.name() {
+        "softmax" => (a - top).exp(),
+        "l1" => a.signum(),
+        "sum" => 1.0,
+        "l2" => 2.0 * a,
+        "relu" => f64::from(a > 0.0),
+        "sigmoid" => f(a) * (1.0 - f(a)),
+        other => panic!("{other} is not integrated here"),
     };
-    let n = match normalization {
-        Normalization::Sigmoid => 1.0,
-        Normalization::Softmax => a.iter().map(|&a| f(a)).sum(),
+    let n = match sigma.name() {
+        "sigmoid" => 1.0,
+        "softmax" => a.iter().map(|&a| f(a)).sum(),
         _ => a.iter().map(|&a| f(a)).sum::<f64>() + 1e-10,
     };
     let divided = |g: &dyn Fn(f64) -> f64| a.iter().map(|&a| g(a) / n).collect();
@@ -139,7 +141,7 @@ impl Flow {
 
     fn see(&self, state: &[f64]) -> Seen {
         let (values, a) = self.split(state);
-        let (weights, _) = weights(self.model.normalization(), a);
+        let (weights, _) = weights(self.model.sigma(), a);
         let prediction: Vec<f64> = values.chunks(a.len()).map(|v| dot(v, &weights)).collect();
         let loss = match self.model.objective() {
             Objective::Logistic { target } => (-dot(target, &prediction)).exp().ln_1p(),
@@ -162,7 +164,7 @@ impl Flow {
     fn slope(&self, state: &[f64]) -> Vec<f64> {
         let (values, a) = self.split(state);
         let (p, d) = (self.model.predictions(), a.len());
-        let (sigma, factor) = weights(self.model.normalization(), a);
+        let (sigma, factor) = weights(self.model.sigma(), a);
         let mut theta: Vec<f64> = values.chunks(d).map(|v| dot(v, &sigma)).collect();
         if self.slip == Slip::GradientElsewhere {
             theta.iter_mut().for_each(|x| *x *= 2.0);
@@ -185,7 +187,7 @@ impl Flow {
         let x: Vec<f64> = (0..d)
             .map(|j| (0..p).map(|i| values[i * d + j] * g[i]).sum())
             .collect();
-        let centred = self.model.normalization() != Normalization::Sigmoid;
+        let centred = self.model.sigma() != Sigma::SIGMOID;
         let mean = match self.slip {
             Slip::NoCentring => 0.0,
             Slip::PlainMean if centred => x.iter().sum::<f64>() / d as f64,

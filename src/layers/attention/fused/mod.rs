@@ -16,7 +16,7 @@ use product::{Matrix, multiply};
 use rayon::prelude::*;
 use running::Running;
 
-use super::{Attention, AttentionFunction, AttentionResult, States, Wanted};
+use super::{Activation, Attention, AttentionFunction, AttentionResult, States, Wanted};
 use crate::{
     layers::{
         PackedSequences,
@@ -29,8 +29,31 @@ use crate::{
 const Q_BLOCK: usize = 128;
 const KV_BLOCK: usize = 512;
 
+/// The functions that have a fused form.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Function {
+    Softmax,
+    Sigmoid { logit_bias: f32 },
+}
+
+impl Function {
+    pub(super) fn of(function: AttentionFunction) -> Option<Self> {
+        match function {
+            AttentionFunction::Softmax => Some(Self::Softmax),
+            AttentionFunction::Elementwise {
+                activation: Activation::Sigmoid,
+                logit_bias,
+            } => Some(Self::Sigmoid {
+                logit_bias: logit_bias as f32,
+            }),
+            _ => None,
+        }
+    }
+}
+
 pub(super) fn forward(
     attention: &Attention,
+    function: Function,
     states: States,
     sequences: &PackedSequences,
     wanted: Wanted,
@@ -65,6 +88,7 @@ pub(super) fn forward(
             .for_each_init(Scratch::default, |scratch, task| {
                 let block = Block {
                     attention,
+                    function,
                     slope: slopes.map(|s| s[task.head] as f32),
                     query: &query,
                     key: &key,
@@ -131,6 +155,7 @@ struct Scratch {
 
 struct Block<'a> {
     attention: &'a Attention,
+    function: Function,
     slope: Option<f32>,
     query: &'a Rows<'a>,
     key: &'a Rows<'a>,
@@ -184,10 +209,10 @@ impl Block<'_> {
             }
         }
         for (i, running) in scratch.running.iter().enumerate() {
-            let (max, total, first, entropy) = running.finish(self.attention.function);
+            let (max, total, first, entropy) = running.finish(self.function);
             let token = task.start + task.q0 + i;
             let row = &mut scratch.output[i * head_dim..(i + 1) * head_dim];
-            if self.value.is_some() && self.attention.function == AttentionFunction::Softmax {
+            if self.value.is_some() && self.function == Function::Softmax {
                 // The largest weight is e^0 over the total.
                 row.iter_mut().for_each(|o| *o *= max);
             }
@@ -243,9 +268,9 @@ impl Block<'_> {
         output: &mut [f32],
     ) {
         let (scale, head_dim) = (self.attention.scale as f32, self.attention.head_dim);
-        let logit_bias = match self.attention.function {
-            AttentionFunction::Softmax => 0.0,
-            AttentionFunction::Sigmoid { logit_bias } => logit_bias as f32,
+        let logit_bias = match self.function {
+            Function::Softmax => 0.0,
+            Function::Sigmoid { logit_bias } => logit_bias,
         };
         for (i, (row, running)) in weights.chunks_exact_mut(kv_len).zip(running).enumerate() {
             let q = self.task.q0 + i;
@@ -260,15 +285,15 @@ impl Block<'_> {
             for (j, s) in scores.iter_mut().enumerate() {
                 *s = *s * scale + ((offset + j as i32 as f32) * slope + logit_bias);
             }
-            match self.attention.function {
-                AttentionFunction::Softmax => {
+            match self.function {
+                Function::Softmax => {
                     let factor = running.softmax(scores, k0);
                     if factor != 1.0 {
                         let row = &mut output[i * head_dim..(i + 1) * head_dim];
                         row.iter_mut().for_each(|o| *o *= factor);
                     }
                 }
-                AttentionFunction::Sigmoid { .. } => running.sigmoid(scores, k0),
+                Function::Sigmoid { .. } => running.sigmoid(scores, k0),
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The statistics of one row while its keys go by, block after block.
 
-use super::AttentionFunction;
+use super::Function;
 use crate::{
     layers::cpu::{self, exp, ln},
     metrics::NO_WEIGHT,
@@ -116,21 +116,21 @@ impl Running {
 
     /// (max, total, first, entropy) of the finished row.
     #[inline(always)]
-    pub fn finish(&self, function: AttentionFunction) -> (f32, f32, f32, f32) {
+    pub fn finish(&self, function: Function) -> (f32, f32, f32, f32) {
         // −Σ p ln p with p = w / total.
         let entropy = ln(self.total) - self.moment / self.total;
         // Rounding may leave a hair below 0; `f32::max` would hide a NaN.
         let is_nothing = entropy < 0.0 || self.total < NO_WEIGHT;
         let entropy = if is_nothing { 0.0 } else { entropy };
         match function {
-            AttentionFunction::Softmax => {
+            Function::Softmax => {
                 let first = exp(self.first - self.max) / self.total;
                 let inverse = 1.0 / self.total;
                 // Exactly 1 for any finite total, and NaN for a NaN.
                 let total = if inverse.is_finite() { 1.0 } else { f32::NAN };
                 (inverse, total, first, entropy)
             }
-            AttentionFunction::Sigmoid { .. } => (self.max, self.total, self.first, entropy),
+            Function::Sigmoid { .. } => (self.max, self.total, self.first, entropy),
         }
     }
 }
