@@ -12,7 +12,7 @@ use crate::figures::panels::{Cells, Content, PLOT, Panel};
 use crate::figures::sheet::{Entry, Key};
 use crate::figures::text::Ruler;
 
-const TIME: &str = "time t = η · updates";
+const TIME: &str = "time t";
 /// Of so many replicas each has a map of its weights.
 pub(super) const MOST_MAPS: usize = 3;
 /// More coordinates are not all drawn.
@@ -121,7 +121,7 @@ pub(super) fn rows(groups: &[Group<'_>], ruler: &Ruler) -> Vec<Panel> {
         rows.dedup();
         let entry = |row: usize| Entry {
             key: key(solid(graded(row, count))),
-            label: format!("row {}", row + 1),
+            label: format!("row {row}"),
         };
         panels.push(panel(
             group.title("largest weight of each row"),
@@ -392,7 +392,7 @@ fn map(group: &Group<'_>, member: &Member<'_>, ruler: &Ruler) -> Panel {
         PLOT.0.min(CELL * columns as f64),
         PLOT.1.min(CELL * rows as f64),
     );
-    let names = |count: usize| -> Vec<i32> { (1..).take(count).collect() };
+    let names = |count: usize| -> Vec<i32> { (0..).take(count).collect() };
     let seed = member.followed.run.seed;
     let title = match group.members.len() {
         1 => "last weights".to_owned(),

@@ -77,7 +77,7 @@ pub(super) fn legend(groups: &[Group<'_>], order: Order) -> Vec<Entry> {
         [group] if group.members.len() == 1 && most <= FEW => {
             let order = group.first().order.iter().enumerate();
             let named = order.map(|(rank, at)| {
-                let label = format!("i\u{a0}=\u{a0}{}", at + 1);
+                let label = format!("i\u{a0}=\u{a0}{at}");
                 entry(ranked(rank, most), label)
             });
             named.collect()
@@ -173,7 +173,10 @@ fn facts(groups: &[Group<'_>]) -> String {
     let is_flow = |member: &Member<'_>| member.followed.effort.accepted > 0;
     facts.extend(common(&|member| match is_flow(member) {
         true => "gradient flow".to_owned(),
-        false => format!("η\u{a0}=\u{a0}{}", member.followed.run.rate),
+        false => format!(
+            "η\u{a0}=\u{a0}{}, t\u{a0}=\u{a0}η\u{a0}·\u{a0}updates",
+            member.followed.run.rate
+        ),
     }));
     if !members(groups).any(|member| is_flow(member)) {
         facts.extend(common(&|member| grouped(member.followed.run.steps)));

@@ -27,7 +27,7 @@ fn curves_lie_where_the_records_are() {
             assert_eq!(curve.colour == WINNER, at == winner);
             assert!(curve.points.len() < 60);
         }
-        let key = format!("i = {}", winner + 1);
+        let key = format!("i = {winner}");
         assert!(svg.text().contains(&key), "{}", svg.text());
     }
     let single = [(&trajectory.losses, true), (&trajectory.strengths, false)];
