@@ -91,7 +91,8 @@ pub fn draw_phase_map(map: &PhaseMap) -> Result<Figure> {
     };
     let (across, down) = (broken(&map.x), broken(&map.y));
     let widest = across.iter().flatten().map(String::as_str);
-    let widest = ruler.widest(widest, TICK_SIZE) + 8.0;
+    // Whole pixels, as cells have: one that is a fraction too narrow would lose its label.
+    let widest = (ruler.widest(widest, TICK_SIZE) + 8.0).ceil();
     let lines = down.iter().map(Vec::len).max().unwrap_or(1);
     let highest = LINE * lines as f64 + 4.0;
     let told = !numbers.is_empty()

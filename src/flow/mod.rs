@@ -23,6 +23,7 @@
 //! | [`trajectory`] | what is recorded of a run |
 //! | [`end`], [`series`] | the last record in a few numbers; every number over the records |
 //! | [`descent`], [`dormand_prince`] | the two integrators |
+//! | [`checks`] | the paper's statements, held against the records of a run |
 //!
 //! Everything is float64. Sums are taken in a fixed order, so that a run is the same bit for bit whenever it is
 //! repeated with the same binary; NumPy adds in another order, so its runs differ from ours by rounding.
@@ -46,6 +47,7 @@
 //! # }
 //! ```
 
+pub mod checks;
 pub mod choices;
 mod dense;
 pub mod descent;

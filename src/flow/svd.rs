@@ -21,8 +21,43 @@ pub(super) struct Triple {
 /// all are orthogonal; their lengths are then the singular values. Each left vector comes with its right one, so
 /// that the sign of a pair, which is free, cancels in every sum over σ u vᵀ.
 pub(super) fn decompose(matrix: &[f64], rows: usize, columns: usize) -> Option<Vec<Triple>> {
-    // The shorter side is rotated. Vectors of the longer side: `long` (to become σ u); `short` is the product
-    // of the rotations.
+    let transpose = rows < columns;
+    let (long, short) = orthogonalize(matrix, rows, columns)?;
+    let mut triples = Vec::with_capacity(long.len());
+    for (mut long, short) in long.into_iter().zip(short) {
+        let value = dot(&long, &long).sqrt();
+        if !(value.is_finite() && value > 0.0) {
+            return None;
+        }
+        long.iter_mut().for_each(|x| *x /= value);
+        let (left, right) = if transpose {
+            (short, long)
+        } else {
+            (long, short)
+        };
+        triples.push(Triple { value, left, right });
+    }
+    triples.sort_by(|a, b| b.value.total_cmp(&a.value));
+    Some(triples)
+}
+
+/// The singular values of a row-major `rows × columns` matrix, largest first; those of a singular one may be 0.
+/// `None` if the matrix is not finite.
+pub(super) fn singular_values(matrix: &[f64], rows: usize, columns: usize) -> Option<Vec<f64>> {
+    let (long, _) = orthogonalize(matrix, rows, columns)?;
+    let mut values: Vec<f64> = long.iter().map(|long| dot(long, long).sqrt()).collect();
+    values.sort_by(|a, b| b.total_cmp(a));
+    values
+        .iter()
+        .all(|value| value.is_finite())
+        .then_some(values)
+}
+
+type Vectors = Vec<Vec<f64>>;
+
+/// Rotates the vectors of the shorter side of a matrix until they are orthogonal: those (`σ u`, of the longer
+/// side's length), and the product of the rotations. `None` if that does not come to an end.
+fn orthogonalize(matrix: &[f64], rows: usize, columns: usize) -> Option<(Vectors, Vectors)> {
     let transpose = rows < columns;
     let count = rows.min(columns);
     let mut long: Vec<Vec<f64>> = (0..count)
@@ -58,23 +93,7 @@ pub(super) fn decompose(matrix: &[f64], rows: usize, columns: usize) -> Option<V
             break;
         }
     }
-
-    let mut triples = Vec::with_capacity(count);
-    for (mut long, short) in long.into_iter().zip(short) {
-        let value = dot(&long, &long).sqrt();
-        if !(converged && value.is_finite() && value > 0.0) {
-            return None;
-        }
-        long.iter_mut().for_each(|x| *x /= value);
-        let (left, right) = if transpose {
-            (short, long)
-        } else {
-            (long, short)
-        };
-        triples.push(Triple { value, left, right });
-    }
-    triples.sort_by(|a, b| b.value.total_cmp(&a.value));
-    Some(triples)
+    converged.then_some((long, short))
 }
 
 fn rotate(vectors: &mut [Vec<f64>], i: usize, j: usize, cosine: f64, sine: f64) {
@@ -126,6 +145,20 @@ mod tests {
         let triples = decompose(&[3.0, 0.0, 4.0, 5.0], 2, 2).unwrap();
         assert!((triples[0].value - 45f64.sqrt()).abs() < 1e-14);
         assert!((triples[1].value - 5f64.sqrt()).abs() < 1e-14);
+    }
+
+    /// Of 0, of x yᵀ (‖x‖ ‖y‖, then zeros), of diagonal entries with one 0, and none of NaN.
+    #[test]
+    fn values_of_singular_matrices() {
+        assert_eq!(singular_values(&[0.0; 6], 2, 3), Some(vec![0.0; 2]));
+        let (x, y) = ([3.0, 0.0, 4.0], [1e-9, 2e-9, -2e-9, 0.0]);
+        let outer: Vec<f64> = x.iter().flat_map(|x| y.map(|y| x * y)).collect();
+        let values = singular_values(&outer, 3, 4).unwrap();
+        assert!((values[0] / 15e-9 - 1.0).abs() < 1e-15, "{values:?}");
+        assert!(values[1] < 1e-15 * values[0], "{values:?}");
+        let diagonal = [2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -5.0];
+        assert_eq!(singular_values(&diagonal, 3, 3), Some(vec![5.0, 2.0, 0.0]));
+        assert_eq!(singular_values(&[f64::NAN, 0.0, 0.0, 1.0], 2, 2), None);
     }
 
     #[test]

@@ -163,3 +163,22 @@ fn cells_that_make_no_rows_are_refused() {
         );
     }
 }
+
+/// Names are labels that nobody can fill in: each is told, whatever fraction of a pixel it needs.
+#[test]
+fn every_name_of_an_axis_is_told() {
+    for names in [
+        &["softmax", "l1", "l2", "relu", "softplus", "sigmoid"][..],
+        &["softplus_unnorm", "sum"],
+        &["elu", "abs_unnorm", "exp_unnorm", "linear"],
+    ] {
+        let mut map = map(names.len(), 3, |at| Some(at as f64));
+        map.x = axis("σ", names.iter().map(ToString::to_string));
+        let figure = draw_phase_map(&map).unwrap();
+        texts_lie_apart(&figure);
+        let svg = Svg::of(&figure);
+        for name in names {
+            assert!(svg.words.iter().any(|words| words.0 == *name), "{name}");
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! The value-softmax model: gradients, trajectories against the notebook's, and what it refuses.
 
+mod checks;
 mod gradients;
 mod integrators;
 mod refusals;

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::arguments::{ChoiceArgs, FollowArgs, Method, repeated};
 use super::{output, text};
 use crate::commands::{progress::RunProgress, terminal};
+use crate::figures::flow_figure_name;
 use crate::flow::{
     choices::{Choices, check_memory},
     experiments::{ALL, Experiment},
@@ -16,7 +17,7 @@ use crate::flow::{
     trajectory::Followed,
 };
 use crate::machine::human;
-use crate::store::flow::{ExperimentRecord, FlowManifest};
+use crate::store::flow::{ExperimentRecord, FlowManifest, SUMMARY, TRAJECTORIES};
 use crate::store::rfc3339;
 use crate::{Error, Result};
 
@@ -71,7 +72,8 @@ struct Job<'a> {
 pub fn run(args: Args, experiment: &Experiment<'static>, quiet: bool) -> anyhow::Result<ExitCode> {
     let job = Job::new(&args, &args.choices, experiment, args.out.clone())?;
     if let Some(out) = &args.out {
-        output::refuse_occupied(out, experiment.name)?;
+        let figure = flow_figure_name(experiment.name);
+        output::refuse_occupied(out, &[TRAJECTORIES, SUMMARY], &figure)?;
     }
     let followed = job.run(quiet)?;
     finish(&args, &followed)
@@ -216,7 +218,7 @@ fn failures(args: &Args, followed: &[Followed]) -> anyhow::Result<ExitCode> {
                 "{} of {} runs ended early, the first: {}; {saved}",
                 failed.len(),
                 followed.len(),
-                text::describe(failed[0].1)
+                told(failed[0].1)
             ))
         }
     }

@@ -15,12 +15,14 @@ use super::arguments::{ChoiceArgs, FollowArgs, Method, flag, repeated};
 use super::output;
 use super::text::{Side, Table, count};
 use crate::commands::{progress::RunProgress, terminal};
+use crate::figures::{MapAxis, PhaseMap, draw_phase_map, phase_map_name};
 use crate::flow::{
     experiments::{ALL, Experiment, Family},
+    follow::Integrator,
     map::{self, Axis, Cell, Map, Measure, Parameter, Request},
 };
 use crate::store::flow::{ExperimentRecord, FlowManifest, MAP, write_map};
-use crate::store::{RUN_JSON, create_directory, refuse_existing, rfc3339};
+use crate::store::{create_directory, rfc3339};
 use crate::{Error, Result};
 
 /// What a map of the conditioning experiment varies.
@@ -93,7 +95,8 @@ fn measures() -> impl TypedValueParser<Value = Measure> {
 pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
     let request = request(&args)?;
     if let Some(out) = &args.out {
-        refuse_occupied(out)?;
+        let figure = phase_map_name(&quantity(&request));
+        output::refuse_occupied(out, &[MAP], &figure)?;
     }
     let started = SystemTime::now();
     let progress = RunProgress::new(request.runs(), quiet);
@@ -207,11 +210,6 @@ fn repeat(request: &Request) -> String {
     )
 }
 
-fn refuse_occupied(out: &std::path::Path) -> Result<()> {
-    let files = [RUN_JSON, MAP];
-    refuse_existing(out, files.into_iter().map(|name| out.join(name)), "map")
-}
-
 fn write(
     out: &std::path::Path,
     request: &Request,
@@ -222,7 +220,77 @@ fn write(
     create_directory(out)?;
     write_map(&out.join(MAP), request, map, &output::provenance(&manifest))?;
     manifest.files = vec![MAP.into()];
+    let drawn = draw_phase_map(&phase_map(request, map)).map(|figure| vec![figure]);
+    output::write_drawn(out, drawn, &mut manifest)?;
     output::finish(out, manifest, began)
+}
+
+fn phase_map(request: &Request, map: &Map) -> PhaseMap {
+    let axis = |axis: &Axis| MapAxis {
+        name: name(axis.parameter()).into(),
+        values: axis.values().iter().map(ToString::to_string).collect(),
+    };
+    let failed: usize = map.cells.iter().map(|cell| cell.failed).sum();
+    let varied = [request.x.parameter(), request.y.parameter()];
+    let is_varied = |parameter| varied.contains(&parameter);
+    let choices = &request.choices;
+    let end = match request.integrator {
+        _ if is_varied(Parameter::Steps) || is_varied(Parameter::Time) => String::new(),
+        Integrator::Descent => format!(", {} updates", choices.steps),
+        Integrator::Flow(_) if is_varied(Parameter::Rate) => {
+            format!(", t = {} η", choices.steps)
+        }
+        Integrator::Flow(_) => format!(", t = {}", choices.rate * choices.steps as f64),
+    };
+    let told = format!(
+        "Experiment: {}, {}{end}",
+        choices.name(),
+        match request.integrator {
+            Integrator::Descent => "gradient descent",
+            Integrator::Flow(_) => "gradient flow",
+        }
+    );
+    PhaseMap {
+        x: axis(&request.x),
+        y: axis(&request.y),
+        quantity: quantity(request),
+        cells: map
+            .cells
+            .iter()
+            .map(|cell| cell.spread.map(|spread| spread.mean))
+            .collect(),
+        replicas: request.choices.replicas,
+        note: match failed {
+            0 => told,
+            _ => format!(
+                "{told}; {failed} of {} runs did not come to their end and are left out",
+                request.runs()
+            ),
+        },
+    }
+}
+
+/// What is varied, for a person.
+fn name(parameter: Parameter) -> &'static str {
+    match parameter {
+        Parameter::Dim => "scores (d)",
+        Parameter::Predictions => "entries of a prediction (p)",
+        Parameter::ConditionNumber => "condition number (κ)",
+        Parameter::Samples => "rows of the design (n)",
+        Parameter::Rows => "rows of scores",
+        Parameter::Sigma => "σ",
+        Parameter::ValueScale => "scale of the values at the start",
+        Parameter::ScoreMean => "mean of the scores at the start",
+        Parameter::ScoreScale => "standard deviation of the scores at the start",
+        Parameter::Rate => "rate (η)",
+        Parameter::Steps => "steps",
+        Parameter::Time => "time (t)",
+    }
+}
+
+/// What the cells of the figure tell.
+fn quantity(request: &Request) -> String {
+    format!("final {}", words(request.measure))
 }
 
 /// Says how many runs failed. That is no failure of the map, which counts them, unless nothing else is left.

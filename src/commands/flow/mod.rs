@@ -1,6 +1,7 @@
 //! `attnscope flow`: the value-softmax model, followed.
 
 mod arguments;
+mod check;
 mod experiment;
 mod map;
 mod output;
@@ -37,6 +38,8 @@ enum What {
     Rows(experiment::Args),
     /// All of them; --out gets a subdirectory for each
     All(experiment::Args),
+    /// Hold the paper's statements against runs
+    Check(check::Args),
     /// Where runs end, over a grid of two choices: a phase map
     Map(map::Args),
 }
@@ -52,6 +55,7 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
         What::Tied(args) => experiment::run(args, &experiments::TIED, quiet),
         What::Rows(args) => experiment::run(args, &experiments::ROWS, quiet),
         What::All(args) => experiment::run_all(args, quiet),
+        What::Check(args) => check::run(args, quiet),
         What::Map(args) => map::run(args, quiet),
     }
 }

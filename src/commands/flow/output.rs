@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Instant, SystemTime};
 
+use crate::figures::{Figure, Format, draw_flow, refuse_occupied_names, write_figures};
 use crate::flow::experiments::ALL;
 use crate::flow::trajectory::Followed;
 use crate::store::flow::{
@@ -13,14 +14,14 @@ use crate::store::{
 };
 use crate::{Error, Result};
 
-/// Fails if `out` holds anything that this experiment would write.
+/// Fails if `out` holds one of these tables, of these figures, or a `run.json`.
 ///
 /// # Errors
 /// [`Error::OutDir`] with the file's name.
-pub fn refuse_occupied(out: &Path, experiment: &str) -> Result<()> {
-    let _ = experiment;
-    let files = [RUN_JSON, SUMMARY, TRAJECTORIES];
-    refuse_existing(out, files.into_iter().map(|name| out.join(name)), "run")
+pub fn refuse_occupied(out: &Path, tables: &[&str], figure: &str) -> Result<()> {
+    let files = [RUN_JSON].iter().chain(tables);
+    refuse_existing(out, files.map(|name| out.join(name)), "run")?;
+    refuse_occupied_names(out, [figure], &Format::ALL)
 }
 
 /// Fails if `out` holds an experiment already, and says which of them are complete.
@@ -82,7 +83,37 @@ pub fn write(out: &Path, followed: &[Followed], mut manifest: FlowManifest) -> R
     table.commit()?;
     write_summary(&out.join(SUMMARY), &runs, &provenance)?;
     manifest.files = vec![TRAJECTORIES.into(), SUMMARY.into()];
+    write_drawn(out, draw_flow(followed), &mut manifest)?;
     finish(out, manifest, began)
+}
+
+/// Writes figures beside the tables. What cannot be drawn, for example because there are too many runs for one picture, is
+/// said, and the tables stand.
+pub fn write_drawn(
+    out: &Path,
+    drawn: Result<Vec<Figure>>,
+    manifest: &mut FlowManifest,
+) -> Result<()> {
+    let written = drawn.and_then(|figures| match write_figures(&figures, &Format::ALL, out) {
+        Err(error @ Error::Figure { .. }) => {
+            tracing::warn!("{error}; there is only the SVG");
+            write_figures(&figures, &[Format::Svg], out)
+        }
+        written => written,
+    });
+    match written {
+        Ok(files) => {
+            let names = files.iter().filter_map(|path| path.file_name());
+            let names = names.map(|name| name.to_string_lossy().into_owned());
+            manifest.files.extend(names);
+            Ok(())
+        }
+        Err(error @ Error::Figure { .. }) => {
+            tracing::warn!("{error}; the tables have everything");
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Writes `run.json`.

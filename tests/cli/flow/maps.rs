@@ -93,6 +93,13 @@ fn cells_are_runs() {
             assert_eq!(row["failed"], 0.0.into());
         }
     }
+    let files = [
+        "map.parquet",
+        "phase-final-largest-weight.png",
+        "phase-final-largest-weight.svg",
+        "run.json",
+    ];
+    assert_eq!(names(&world.path("d")), files);
     let run = world.run_json("d");
     let axes = serde_json::json!(["condition_number=1,6", "dim=3,5,4"]);
     assert_eq!((&run["axes"], &run["runs"]), (&axes, &24.into()));

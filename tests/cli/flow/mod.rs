@@ -1,6 +1,7 @@
 //! `flow`, through the command line.
 
 mod all;
+mod check;
 mod environment;
 mod frame;
 mod maps;

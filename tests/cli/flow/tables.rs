@@ -6,7 +6,14 @@ use super::frame::{Cell, Frame};
 use super::{SMALL, World, small};
 use crate::cli::names;
 
-const FILES: [&str; 3] = ["run.json", "summary.parquet", "trajectories.parquet"];
+/// What an experiment leaves, `flow square` here.
+const FILES: [&str; 5] = [
+    "flow-square.png",
+    "flow-square.svg",
+    "run.json",
+    "summary.parquet",
+    "trajectories.parquet",
+];
 
 /// −Σ q ln q of the weights divided by their sum.
 fn entropy(weights: &[f64]) -> f64 {
@@ -23,9 +30,20 @@ fn trajectories_and_summary_hold_what_was_followed() {
     let arguments = [&["flow"], &SMALL[..], &["--replicas", "2", "--out", "d"]].concat();
     world.run(&arguments).succeeds();
     let dir = world.path("d");
-    for name in FILES {
-        assert!(dir.join(name).is_file(), "{name}: {:?}", names(&dir));
-    }
+    assert_eq!(names(&dir), FILES);
+    let listed = world.run_json("d")["files"].clone();
+    let mut listed: Vec<&str> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|name| name.as_str().unwrap())
+        .collect();
+    listed.push("run.json");
+    listed.sort_unstable();
+    assert_eq!(listed, FILES);
+    let start = |name: &str| fs::read(dir.join(name)).unwrap()[..5].to_vec();
+    assert_eq!(start(FILES[0])[1..4], *b"PNG");
+    assert_eq!(start(FILES[1]), b"<svg ");
     let table = Frame::read(&dir.join("trajectories.parquet"));
     assert_eq!(
         table.columns,
