@@ -32,7 +32,7 @@
 //! | [`report`] | scans as one page to look at |
 //! | [`inspect`] | one text: the attention map of every head, as a page and as a table |
 //! | [`page`] | self-contained interactive pages: scripts, charts and data in one HTML file |
-//! | [`figures`] | histograms, heat maps, scores by layer and scatter plots of scans, as SVG and PNG |
+//! | [`figures`] | histograms, heat maps, scores by layer and scatter plots of scans, curves of flows, phase maps, as SVG and PNG |
 //! | [`flow`] | the value-softmax model: losses, normalisations, gradient descent from the paper's starting points |
 //! | [`demo`] | the checkpoints and texts that ship in the binary |
 //! | [`machine`] | how much memory and disk there is |

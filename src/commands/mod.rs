@@ -10,6 +10,7 @@ mod datasets;
 mod demo;
 mod download;
 mod figures;
+mod flow;
 mod inspect;
 mod measures;
 mod merge;
@@ -49,6 +50,7 @@ enum Command {
     Figures(figures::Args),
     Report(report::Args),
     Inspect(inspect::Args),
+    Flow(flow::Args),
     Convert(convert::Args),
     Download(download::Args),
     Models(models::Args),
@@ -76,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Figures(args) => figures::run(args),
         Command::Report(args) => report::run(args),
         Command::Inspect(args) => inspect::run(args, quiet),
+        Command::Flow(args) => flow::run(args, quiet),
         Command::Convert(args) => convert::run(args, quiet),
         Command::Download(args) => download::run(args, quiet),
         Command::Models(args) => models::run(args),

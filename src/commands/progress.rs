@@ -263,6 +263,52 @@ impl convert::Watcher for ConvertProgress {
     }
 }
 
+/// Progress of runs that are followed, by number.
+pub struct RunProgress {
+    quiet: bool,
+    bar: ProgressBar,
+    total: usize,
+    last: Mutex<Instant>,
+}
+
+impl RunProgress {
+    /// Of so many runs.
+    pub fn new(total: usize, quiet: bool) -> Self {
+        let bar = bar(quiet);
+        let style = ProgressStyle::with_template(
+            "{elapsed_precise} {wide_bar} {pos}/{len} runs  {eta} left",
+        );
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_length(total as u64);
+        Self {
+            quiet,
+            bar,
+            total,
+            last: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// So many are done.
+    pub fn done(&self, runs: usize) {
+        // Threads may come here in another order than that of their numbers.
+        self.bar.set_position(self.bar.position().max(runs as u64));
+        if self.quiet || !self.bar.is_hidden() {
+            return;
+        }
+        if let Ok(mut last) = self.last.lock()
+            && last.elapsed() >= LINE_EVERY
+        {
+            *last = Instant::now();
+            tracing::info!("{runs} of {} runs done", self.total);
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
 /// A bar on stderr, unless quiet.
 fn bar(quiet: bool) -> ProgressBar {
     let target = if quiet {

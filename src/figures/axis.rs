@@ -10,17 +10,32 @@ pub(super) const TITLE_SIZE: f64 = 12.0;
 pub(super) const TICK_SIZE: f64 = 11.0;
 /// From line to line.
 pub(super) const TITLE_LINE: f64 = 16.0;
+/// From line to line of a tick's label.
+const TICK_LINE: f64 = 13.0;
 /// From the frame to a tick's label.
 const TICK_GAP: f64 = 6.0;
 /// From the ticks' labels to the title.
 const TITLE_GAP: f64 = 8.0;
 
+/// What equal lengths on an axis are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scale {
+    /// Equal differences.
+    Linear,
+    /// Equal ratios; both ends are above 0.
+    Logarithmic,
+}
+
 /// One direction of a plot.
 #[derive(Debug, Clone)]
 pub(super) struct Axis {
+    pub(super) scale: Scale,
     pub(super) low: f64,
     pub(super) high: f64,
+    /// Values and their labels, which may have several lines.
     pub(super) ticks: Vec<(f64, String)>,
+    /// Values that are marked, but not named.
+    pub(super) minor: Vec<f64>,
     pub(super) title: String,
 }
 
@@ -38,7 +53,9 @@ impl Axis {
             (value, number(value, step))
         });
         Self {
+            scale: Scale::Linear,
             ticks: ticks.collect(),
+            minor: Vec::new(),
             low,
             high,
             title: title.into(),
@@ -101,6 +118,8 @@ impl Axis {
             .unwrap_or(1);
         let told = labels.into_iter().enumerate().step_by(step);
         Self {
+            scale: Scale::Linear,
+            minor: Vec::new(),
             low: -0.5,
             high: names.len() as f64 - 0.5,
             ticks: told.map(|(at, label)| (at as f64, label)).collect(),
@@ -108,9 +127,18 @@ impl Axis {
         }
     }
 
-    fn share_of(&self, value: f64) -> f64 {
-        (value - self.low) / (self.high - self.low)
+    /// How far along the axis a value lies: 0 at its low end, 1 at its high end.
+    pub(super) fn share_of(&self, value: f64) -> f64 {
+        match self.scale {
+            Scale::Linear => (value - self.low) / (self.high - self.low),
+            Scale::Logarithmic => (value.ln() - self.low.ln()) / (self.high.ln() - self.low.ln()),
+        }
     }
+}
+
+/// The lines of a tick's label.
+pub(super) fn lines(label: &str) -> impl Iterator<Item = &str> + Clone {
+    label.split('\n')
 }
 
 /// The smallest of 1, 2 and 5 times a power of ten that is no less.
@@ -147,20 +175,27 @@ pub(super) struct Room {
     pub(super) bottom: f64,
     x_title: Vec<String>,
     y_title: Vec<String>,
+    /// Height of the labels of x.
+    x_labels: f64,
+    /// Width of the labels of y.
     y_labels: f64,
 }
 
 impl Room {
     /// For a plot of `width × height` pixels.
     pub(super) fn of(x: &Axis, y: &Axis, ruler: &Ruler, width: f64, height: f64) -> Self {
-        let y_labels = ruler.widest(y.ticks.iter().map(|(_, label)| label.as_str()), TICK_SIZE);
+        let y_labels = y.ticks.iter().flat_map(|(_, label)| lines(label));
+        let y_labels = ruler.widest(y_labels, TICK_SIZE);
+        let x_lines = x.ticks.iter().map(|(_, label)| lines(label).count());
+        let x_labels = TICK_LINE * (x_lines.max().unwrap_or(1).max(1) - 1) as f64 + TICK_SIZE;
         let x_title = ruler.wrap(&x.title, TITLE_SIZE, width.max(60.0));
         let y_title = ruler.wrap(&y.title, TITLE_SIZE, height.max(60.0));
         Self {
             left: TITLE_LINE * y_title.len() as f64 + TITLE_GAP + y_labels + TICK_GAP,
-            bottom: TICK_GAP + TICK_SIZE + TITLE_GAP + TITLE_LINE * x_title.len() as f64,
+            bottom: TICK_GAP + x_labels + TITLE_GAP + TITLE_LINE * x_title.len() as f64,
             x_title,
             y_title,
+            x_labels,
             y_labels,
         }
     }
@@ -214,17 +249,32 @@ impl Frame<'_> {
         for (value, label) in &self.x.ticks {
             let (x, _) = self.at(*value, self.y.low);
             canvas.line(&[(x, bottom), (x, bottom + 4.0)], INK, 1.0)?;
-            let place = (x, bottom + TICK_GAP + TICK_SIZE);
-            canvas.text(place, label, TICK_SIZE, Anchor::Middle, FAINT_INK)?;
+            for (line, text) in (0..).zip(lines(label)) {
+                let baseline = bottom + TICK_GAP + TICK_SIZE + TICK_LINE * f64::from(line);
+                canvas.text((x, baseline), text, TICK_SIZE, Anchor::Middle, FAINT_INK)?;
+            }
+        }
+        for value in &self.x.minor {
+            let (x, _) = self.at(*value, self.y.low);
+            canvas.line(&[(x, bottom), (x, bottom + 2.0)], INK, 0.5)?;
+        }
+        for value in &self.y.minor {
+            let (_, y) = self.at(self.x.low, *value);
+            canvas.line(&[(left - 2.0, y), (left, y)], INK, 0.5)?;
         }
         for (value, label) in &self.y.ticks {
             let (_, y) = self.at(self.x.low, *value);
             canvas.line(&[(left - 4.0, y), (left, y)], INK, 1.0)?;
-            let place = (left - TICK_GAP, y + TICK_SIZE * 0.36);
-            canvas.text(place, label, TICK_SIZE, Anchor::End, FAINT_INK)?;
+            let above = TICK_LINE * (lines(label).count() - 1) as f64 / 2.0;
+            for (line, text) in (0..).zip(lines(label)) {
+                let baseline = y + TICK_SIZE * 0.36 - above + TICK_LINE * f64::from(line);
+                let place = (left - TICK_GAP, baseline);
+                canvas.text(place, text, TICK_SIZE, Anchor::End, FAINT_INK)?;
+            }
         }
         for (line, text) in (1..).zip(&room.x_title) {
-            let baseline = bottom + TICK_GAP + TICK_SIZE + TITLE_GAP + TITLE_LINE * f64::from(line);
+            let baseline =
+                bottom + TICK_GAP + room.x_labels + TITLE_GAP + TITLE_LINE * f64::from(line);
             let place = (left + width / 2.0, baseline - 4.0);
             canvas.text(place, text, TITLE_SIZE, Anchor::Middle, INK)?;
         }

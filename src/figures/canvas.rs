@@ -8,9 +8,7 @@ use plotters::coord::Shift;
 use plotters::drawing::{DrawingArea, DrawingAreaErrorKind, IntoDrawingArea};
 use plotters::element::{Circle, Drawable, PathElement, PointCollection, Polygon, Rectangle, Text};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{
-    Color as _, FontTransform, IntoFont, RGBAColor, RGBColor, ShapeStyle, TextStyle,
-};
+use plotters::style::{Color as _, FontTransform, IntoFont, RGBColor, ShapeStyle, TextStyle};
 
 use super::text::FAMILY;
 use crate::{Error, Result};
@@ -162,9 +160,20 @@ impl Canvas<'_> {
 
     /// A line through `points`, `width` pixels wide.
     pub(super) fn line(&self, points: &[Point], colour: RGBColor, width: f64) -> Result<()> {
+        self.faint_line(points, colour, width, 1.0)
+    }
+
+    /// A line that lets through what it lies on.
+    pub(super) fn faint_line(
+        &self,
+        points: &[Point],
+        colour: RGBColor,
+        width: f64,
+        opacity: f64,
+    ) -> Result<()> {
         let points: Vec<_> = points.iter().copied().map(point).collect();
         let style = ShapeStyle {
-            color: RGBAColor::from(colour),
+            color: colour.mix(opacity),
             filled: false,
             stroke_width: (width * UNITS).round().max(1.0) as u32,
         };

@@ -2,8 +2,9 @@
 
 use super::axis::{Axis, Frame, Room, TICK_SIZE, TITLE_LINE, TITLE_SIZE};
 use super::canvas::{Anchor, Area, Canvas};
-use super::colours::{FAINT_INK, INK, scale};
-use super::sheet::{Entry, Header, Key, MARGIN, no_score};
+use super::cells::{Bar, Grid};
+use super::colours::{FAINT_INK, INK};
+use super::sheet::{Entry, Header, Key, MARGIN};
 use super::text::Ruler;
 use super::{Figure, Model, Scans, words};
 use crate::Result;
@@ -12,8 +13,6 @@ use crate::compare::Metric;
 /// A map is about as large, unless its cells would be too small or too large.
 const MAP: (f64, f64) = (380.0, 400.0);
 const CELL: (f64, f64) = (5.0, 40.0);
-/// From this size on, a gap of a pixel separates the cells.
-const GAP_FROM: f64 = 14.0;
 /// A name above a map may be this wide, however narrow the map is.
 const NAME_WIDTH: f64 = 200.0;
 /// Between two maps.
@@ -22,9 +21,6 @@ const BETWEEN: f64 = 28.0;
 const LEAST_WIDTH: f64 = 420.0;
 /// Maps go into a second row rather than beyond this.
 const SHEET_WIDTH: f64 = 1500.0;
-/// The colour bar's steps, each a whole number of pixels high.
-const STEPS: usize = 128;
-const BAR_WIDTH: f64 = 16.0;
 
 pub(super) fn draw(scans: &Scans, metric: Metric, ruler: &Ruler) -> Result<Figure> {
     let colours = colour_axis(scans, metric);
@@ -190,23 +186,14 @@ impl<'a> Panel<'a> {
             canvas.text((left, baseline), line, size, Anchor::Start, ink)?;
             baseline += TITLE_LINE;
         }
-        let gap = |cell: f64| if cell >= GAP_FROM { 1.0 } else { 0.0 };
-        let (across, down) = self.cell;
+        let grid = Grid {
+            corner: (left, top),
+            cell: self.cell,
+        };
         for (layer, heads) in self.model.layers.iter().enumerate() {
             for (place, head) in heads.iter().enumerate() {
-                let cell = Area {
-                    left: left + across * place as f64,
-                    top: top + down * layer as f64,
-                    width: across - gap(across),
-                    height: down - gap(down),
-                };
                 let score = metric.score(&head.sums);
-                if score.is_finite() {
-                    let share = (score - colours.low) / (colours.high - colours.low);
-                    canvas.rectangle(cell, scale(share), 1.0)?;
-                } else {
-                    no_score(canvas, cell)?;
-                }
+                grid.draw(canvas, (place, layer), score, colours)?;
             }
         }
         let frame = Frame {
@@ -221,60 +208,5 @@ impl<'a> Panel<'a> {
             downwards: true,
         };
         frame.draw_axes(canvas, &self.room)
-    }
-}
-
-/// The colour bar with its labels.
-struct Bar {
-    height: f64,
-    width: f64,
-    title: Vec<String>,
-    labels: f64,
-}
-
-impl Bar {
-    fn new(colours: &Axis, map_height: f64, ruler: &Ruler) -> Self {
-        let pixels = if map_height >= 2.0 * STEPS as f64 {
-            2.0
-        } else {
-            1.0
-        };
-        let height = pixels * STEPS as f64;
-        let labels = colours.ticks.iter().map(|(_, label)| label.as_str());
-        let labels = ruler.widest(labels, TICK_SIZE);
-        let title = ruler.wrap(&colours.title, TITLE_SIZE, height + 20.0);
-        Self {
-            width: BAR_WIDTH + 7.0 + labels + 6.0 + TITLE_LINE * title.len() as f64,
-            height,
-            title,
-            labels,
-        }
-    }
-
-    fn draw(&self, canvas: &Canvas<'_>, (left, top): (f64, f64), colours: &Axis) -> Result<()> {
-        let step = self.height / STEPS as f64;
-        for at in 0..STEPS {
-            let from_top = (STEPS - 1 - at) as f64;
-            let area = Area {
-                left,
-                top: top + step * from_top,
-                width: BAR_WIDTH,
-                height: step,
-            };
-            canvas.rectangle(area, scale((at as f64 + 0.5) / STEPS as f64), 1.0)?;
-        }
-        let right = left + BAR_WIDTH;
-        for (value, label) in &colours.ticks {
-            let share = (value - colours.low) / (colours.high - colours.low);
-            let y = top + self.height * (1.0 - share);
-            canvas.line(&[(right, y), (right + 4.0, y)], INK, 1.0)?;
-            let place = (right + 7.0, y + TICK_SIZE * 0.36);
-            canvas.text(place, label, TICK_SIZE, Anchor::Start, FAINT_INK)?;
-        }
-        for (line, text) in (1..).zip(&self.title) {
-            let baseline = right + 13.0 + self.labels + TITLE_LINE * f64::from(line) - 4.0;
-            canvas.text_upwards((baseline, top + self.height / 2.0), text, TITLE_SIZE, INK)?;
-        }
-        Ok(())
     }
 }

@@ -1,5 +1,5 @@
-//! Plots of scans, as SVG and PNG. Nothing is computed here that a reader of `heads.parquet` could not repeat:
-//! counts, means, medians and quantiles of the heads' scores.
+//! Plots of scans and of followed flows, as SVG and PNG. Nothing is computed here that a reader of `heads.parquet`, or
+//! of the recorded trajectories, could not repeat: counts, means, medians and quantiles of the heads' scores.
 //!
 //! [`draw`] makes, of one scan or several beside each other:
 //! - `histogram-sparsity_score` and `histogram-max_weight`: how many heads have which score, in bins of a twentieth
@@ -10,6 +10,9 @@
 //! - `scatter`: the sparsity score against the first-token share.
 //!
 //! Which scans can stand beside each other, [`crate::compare`] decides.
+//!
+//! [`draw_flow`] makes a figure of each experiment among followed value-softmax models, and [`draw_phase_map`] a map of
+//! one number for each pair of settings.
 //!
 //! # How they are drawn
 //!
@@ -48,10 +51,16 @@ use crate::{Error, Result};
 
 mod axis;
 mod canvas;
+mod cells;
 mod colours;
+mod curves;
+mod decades;
+mod flow;
 mod heat_maps;
 mod histogram;
 mod layers;
+mod panels;
+mod phase_map;
 mod png;
 mod scatter;
 mod sheet;
@@ -59,8 +68,10 @@ mod text;
 mod words;
 mod write;
 
+pub use flow::{draw_flow, flow_figure_name};
+pub use phase_map::{MapAxis, PhaseMap, draw_phase_map, phase_map_name};
 pub use png::PIXEL_RATIO;
-pub use write::{refuse_occupied, write};
+pub use write::{refuse_occupied, refuse_occupied_names, write, write_figures};
 
 /// The two kinds of sparsity whose histograms are drawn.
 const HISTOGRAMS: [Metric; 2] = [Metric::SparsityScore, Metric::MaxWeight];

@@ -6,6 +6,7 @@ use super::Figure;
 use super::axis::{Axis, Frame, Room};
 use super::canvas::{Anchor, Area, Canvas, Point, failed};
 use super::colours::{FAINT_INK, HATCH, INK, Marker, NO_SCORE};
+use super::curves::{Pen, cross};
 use super::text::Ruler;
 use crate::Result;
 
@@ -31,6 +32,9 @@ pub(super) enum Key {
     /// A line in a band, with the marker of single points.
     Band(RGBColor, Marker),
     Point(RGBColor, Marker),
+    Line(Pen),
+    /// The end of a run that did not reach its last update.
+    EndedEarly,
     NoScore,
 }
 
@@ -52,8 +56,8 @@ pub(super) struct Header {
 pub(super) struct LaidHeader<'a> {
     title: Vec<String>,
     note: Vec<String>,
-    /// The key, its place, and the words beside it.
-    legend: Vec<(Key, Point, Vec<String>)>,
+    legend_top: f64,
+    legend: LaidLegend,
     pub(super) height: f64,
     header: &'a Header,
 }
@@ -67,26 +71,15 @@ impl Header {
             false => ruler.wrap(&self.note, NOTE_SIZE, width),
         };
         let mut top = TITLE_LINE * title.len() as f64 + NOTE_LINE * note.len() as f64;
-        let mut legend = Vec::new();
         if !self.legend.is_empty() {
             top += 6.0;
         }
-        let (mut left, mut rows) = (0.0, 0);
-        for Entry { key, label } in &self.legend {
-            let lines = ruler.wrap(label, ENTRY_SIZE, width - KEY);
-            let wide = KEY + ruler.widest(lines.iter().map(String::as_str), ENTRY_SIZE);
-            if rows > 0 && left + wide > width {
-                top += ENTRY_LINE * rows as f64;
-                (left, rows) = (0.0, 0);
-            }
-            rows = rows.max(lines.len());
-            legend.push((*key, (left, top), lines));
-            left += wide + ENTRY_GAP;
-        }
+        let legend = LaidLegend::of(&self.legend, ruler, width);
         LaidHeader {
-            height: top + ENTRY_LINE * rows as f64,
+            height: top + legend.height,
             title,
             note,
+            legend_top: top,
             legend,
             header: self,
         }
@@ -111,15 +104,49 @@ impl LaidHeader<'_> {
             )?;
             baseline += NOTE_LINE;
         }
-        for (key, (left, top), lines) in &self.legend {
-            draw_entry(canvas, *key, (MARGIN + left, MARGIN + top), lines)?;
-        }
-        Ok(())
+        self.legend.draw(canvas, (MARGIN, MARGIN + self.legend_top))
     }
 
     /// What the figure is called where it cannot be seen.
     pub(super) fn title(&self) -> &str {
         &self.header.title
+    }
+}
+
+/// A legend whose entries stand beside and below each other.
+pub(super) struct LaidLegend {
+    /// The key, its place, and the words beside it.
+    entries: Vec<(Key, Point, Vec<String>)>,
+    pub(super) height: f64,
+}
+
+impl LaidLegend {
+    /// In `width` pixels.
+    pub(super) fn of(legend: &[Entry], ruler: &Ruler, width: f64) -> Self {
+        let mut entries = Vec::new();
+        let (mut left, mut top, mut rows) = (0.0, 0.0, 0);
+        for Entry { key, label } in legend {
+            let lines = ruler.wrap(label, ENTRY_SIZE, width - KEY);
+            let wide = KEY + ruler.widest(lines.iter().map(String::as_str), ENTRY_SIZE);
+            if rows > 0 && left + wide > width {
+                top += ENTRY_LINE * rows as f64;
+                (left, rows) = (0.0, 0);
+            }
+            rows = rows.max(lines.len());
+            entries.push((*key, (left, top), lines));
+            left += wide + ENTRY_GAP;
+        }
+        Self {
+            entries,
+            height: top + ENTRY_LINE * rows as f64,
+        }
+    }
+
+    /// Draws it with its upper left corner at this place.
+    pub(super) fn draw(&self, canvas: &Canvas<'_>, (left, top): Point) -> Result<()> {
+        self.entries.iter().try_for_each(|(key, place, lines)| {
+            draw_entry(canvas, *key, (left + place.0, top + place.1), lines)
+        })
     }
 }
 
@@ -155,6 +182,8 @@ impl Key {
                 marker.draw(canvas, (middle, y), 4.0, colour, 1.0)
             }
             Key::Point(colour, marker) => marker.draw(canvas, (middle, y), 4.5, colour, 1.0),
+            Key::Line(pen) => pen.line(canvas, &[(left, y), (left + KEY - 6.0, y)]),
+            Key::EndedEarly => cross(canvas, (middle, y), INK),
             Key::NoScore => no_score(canvas, area(14.0)),
         }
     }
@@ -172,7 +201,7 @@ fn outline(canvas: &Canvas<'_>, area: Area, colour: RGBColor) -> Result<()> {
     canvas.line(&corners, colour, 1.5)
 }
 
-/// The sign of a head without a finite score: grey, struck through.
+/// The sign of a head without a finite score, or a cell without a value: grey, struck through.
 pub(super) fn no_score(canvas: &Canvas<'_>, area: Area) -> Result<()> {
     canvas.rectangle(area, NO_SCORE, 1.0)?;
     let ends = [(area.left, area.bottom()), (area.right(), area.top)];

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::canvas::failed;
 use super::{Figure, Figures, Format, figure_names};
 use crate::compare::Metric;
 use crate::store::{self, AtomicFile};
@@ -14,10 +15,19 @@ use crate::{Error, Result};
 /// [`Error::OutDir`] with the file's name.
 pub fn refuse_occupied(out: &Path, metrics: &[Metric], formats: &[Format]) -> Result<()> {
     let names = figure_names(metrics);
-    refuse(out, names.iter().map(String::as_str), formats)
+    refuse_occupied_names(out, names.iter().map(String::as_str), formats)
 }
 
-fn refuse<'a>(out: &Path, names: impl Iterator<Item = &'a str>, formats: &[Format]) -> Result<()> {
+/// Fails if `out` holds a file of one of the figures with these names already: nothing is overwritten.
+///
+/// # Errors
+/// [`Error::OutDir`] with the file's name.
+pub fn refuse_occupied_names<'a>(
+    out: &Path,
+    names: impl IntoIterator<Item = &'a str>,
+    formats: &[Format],
+) -> Result<()> {
+    let names = names.into_iter();
     let paths = names.flat_map(|name| formats.iter().map(|format| path(out, name, *format)));
     store::refuse_existing(out, paths, "figure")
 }
@@ -26,17 +36,34 @@ fn path(out: &Path, name: &str, format: Format) -> PathBuf {
     out.join(format!("{name}.{}", format.extension()))
 }
 
+/// Writes the figures of scans as [`write_figures`] does.
+///
+/// # Errors
+/// Those of [`write_figures`].
+pub fn write(figures: &Figures, formats: &[Format], out: &Path) -> Result<Vec<PathBuf>> {
+    write_figures(&figures.figures, formats, out)
+}
+
 /// Writes every figure in every format into `out`, which is created if need be, and says which files these are. All
 /// are complete before the first gets its name.
 ///
 /// # Errors
-/// What [`refuse_occupied`] refuses, what the disk does, and [`Error::Figure`] for a picture too large for a PNG.
-pub fn write(figures: &Figures, formats: &[Format], out: &Path) -> Result<Vec<PathBuf>> {
-    let names = figures.figures.iter().map(|figure| figure.name.as_str());
-    refuse(out, names, formats)?;
+/// [`Error::OutDir`] if one of the files is there already, what the disk does, and [`Error::Figure`] for a picture too
+/// large for a PNG and for two figures of one name.
+pub fn write_figures(figures: &[Figure], formats: &[Format], out: &Path) -> Result<Vec<PathBuf>> {
+    for (at, figure) in figures.iter().enumerate() {
+        if figures[..at].iter().any(|other| other.name == figure.name) {
+            return Err(failed(
+                &figure.name,
+                "there are two of this name; write them into directories of their own",
+            ));
+        }
+    }
+    let names = figures.iter().map(|figure| figure.name.as_str());
+    refuse_occupied_names(out, names, formats)?;
     store::create_directory(out)?;
     let mut files = Vec::new();
-    for figure in &figures.figures {
+    for figure in figures {
         for format in formats {
             let path = path(out, &figure.name, *format);
             let mut file = AtomicFile::create(&path)?;

@@ -52,7 +52,7 @@ pub(super) trait System {
         factors: &[Self::Factor],
         out: &mut Self::State,
     ) -> Result<()>;
-    /// For each replica the largest `|Σ factors_i · slopes_i| / (absolute + relative · max(|from|, |to|))`.
+    /// Writes for each replica the largest `|Σ factors_i · slopes_i| / (absolute + relative · max(|from|, |to|))`.
     fn error(
         &mut self,
         from: &Self::State,
@@ -60,7 +60,8 @@ pub(super) trait System {
         slopes: &[Self::State],
         factors: &[Self::Factor],
         tolerances: Tolerances,
-    ) -> Result<Vec<f64>>;
+        out: &mut [f64],
+    ) -> Result<()>;
     /// Replaces `to` by `from` for the chosen replicas.
     fn select(&mut self, chosen: &[bool], from: &Self::State, to: &mut Self::State) -> Result<()>;
     /// Appends a record of each replica that has a number of steps and a time to its track.
@@ -70,14 +71,15 @@ pub(super) trait System {
         chosen: &[Option<(u64, f64)>],
         tracks: &mut [Track],
     ) -> Result<()>;
-    /// Where in the step (0 to 1) each replica's first score crosses a kink.
+    /// Writes where in the step each replica's first score crosses a kink, if one does.
     fn crossings(
         &mut self,
         from: &Self::State,
         to: &Self::State,
         slopes: &[Self::State],
         steps: &[f64],
-    ) -> Vec<Option<Crossing>>;
+        out: &mut [Option<Crossing>],
+    );
     /// Puts a score that has crossed its kink onto it, where it stays.
     fn settle(&mut self, at: &mut Self::State, replica: usize, crossing: Crossing);
 }
@@ -225,11 +227,12 @@ pub(super) fn integrate<S: System>(
         ..tolerances
     };
     let one = [system.factor(&vec![1.0; count])?];
-    let speeds = system.error(&state, &state, &slopes, &one, unit)?;
+    let mut errors = vec![0.0; count];
+    system.error(&state, &state, &slopes, &one, unit, &mut errors)?;
     let mut clocks: Vec<Clock> = times
         .iter()
-        .zip(speeds)
-        .map(|(times, speed)| Clock {
+        .zip(&errors)
+        .map(|(times, &speed)| Clock {
             times,
             next: usize::from(times.first() == Some(&0.0)),
             time: 0.0,
@@ -248,28 +251,30 @@ pub(super) fn integrate<S: System>(
         track.effort.evaluations = 1;
     }
 
+    // What a step needs of its replicas; made once.
+    let (mut ends, mut steps) = (vec![0.0; count], vec![0.0; count]);
+    let mut accepted = vec![false; count];
+    let mut crossings = vec![None; count];
+    let mut factors = Factors::new(count);
     while clocks.iter().any(Clock::is_active) {
-        let mut ends: Vec<f64> = clocks.iter().map(Clock::end).collect();
-        let steps: Vec<f64> = clocks
-            .iter()
-            .zip(&ends)
-            .map(|(clock, end)| end - clock.time)
-            .collect();
+        for (r, clock) in clocks.iter().enumerate() {
+            ends[r] = clock.end();
+            steps[r] = ends[r] - clock.time;
+        }
         for (stage, row) in A.iter().enumerate() {
-            let factors = factors(system, &steps, |_| &row[..=stage])?;
             let (before, after) = slopes.split_at_mut(stage + 1);
-            system.combine(&state, before, &factors, &mut moved)?;
+            let factors = factors.fill(system, &steps, |_| &row[..=stage])?;
+            system.combine(&state, before, factors, &mut moved)?;
             system.slope(&moved, &mut after[0])?;
         }
-        let of_error = factors(system, &steps, |_| &E)?;
-        let errors = system.error(&state, &moved, &slopes, &of_error, tolerances)?;
-        let accepted: Vec<bool> = clocks
-            .iter()
-            .zip(&errors)
-            .map(|(clock, error)| clock.is_active() && *error <= 1.0)
-            .collect();
+        let of_error = factors.fill(system, &steps, |_| &E)?;
+        system.error(&state, &moved, &slopes, of_error, tolerances, &mut errors)?;
+        for (r, clock) in clocks.iter().enumerate() {
+            accepted[r] = clock.is_active() && errors[r] <= 1.0;
+        }
 
-        let mut crossings = system.crossings(&state, &moved, &slopes, &steps);
+        crossings.fill(None);
+        system.crossings(&state, &moved, &slopes, &steps, &mut crossings);
         for (r, crossing) in crossings.iter_mut().enumerate() {
             *crossing = crossing.filter(|_| accepted[r]);
             if let Some(crossing) = crossing {
@@ -278,7 +283,11 @@ pub(super) fn integrate<S: System>(
         }
 
         // Records within the step; several rounds where some replica has several.
-        loop {
+        let is_due = |(r, clock): (usize, &Clock)| {
+            let time = clock.times.get(clock.next);
+            accepted[r] && time.is_some_and(|time| *time <= ends[r])
+        };
+        while clocks.iter().enumerate().any(is_due) {
             let mut chosen = vec![None; count];
             let mut places = vec![[0.0; STAGES]; count];
             for (r, clock) in clocks.iter_mut().enumerate() {
@@ -289,29 +298,26 @@ pub(super) fn integrate<S: System>(
                     clock.next += 1;
                 }
             }
-            if chosen.iter().all(Option::is_none) {
-                break;
-            }
-            let factors = factors(system, &steps, |r| &places[r])?;
-            system.combine(&state, &slopes, &factors, &mut between)?;
+            let factors = factors.fill(system, &steps, |r| &places[r])?;
+            system.combine(&state, &slopes, factors, &mut between)?;
             system.record(&between, &chosen, tracks)?;
         }
 
-        let crossed: Vec<bool> = crossings.iter().map(Option::is_some).collect();
-        let any_crossed = crossed.contains(&true);
+        let any_crossed = crossings.iter().any(Option::is_some);
         if any_crossed {
+            let crossed: Vec<bool> = crossings.iter().map(Option::is_some).collect();
             let places: Vec<_> = crossings
                 .iter()
                 .map(|crossing| extension(crossing.map_or(1.0, |crossing| crossing.place)))
                 .collect();
-            let factors = factors(system, &steps, |r| &places[r])?;
-            system.combine(&state, &slopes, &factors, &mut between)?;
+            let factors = factors.fill(system, &steps, |r| &places[r])?;
+            system.combine(&state, &slopes, factors, &mut between)?;
             system.select(&crossed, &between, &mut moved)?;
         }
         system.select(&accepted, &moved, &mut state)?;
         if any_crossed {
-            for (r, crossing) in crossings.into_iter().enumerate() {
-                if let Some(crossing) = crossing {
+            for (r, crossing) in crossings.iter().enumerate() {
+                if let Some(crossing) = *crossing {
                     system.settle(&mut state, r, crossing);
                 }
             }
@@ -345,22 +351,36 @@ pub(super) fn integrate<S: System>(
     Ok(())
 }
 
-/// The products of the steps with the numbers that each replica has, number by number.
-fn factors<'a, S: System>(
-    system: &S,
-    steps: &[f64],
-    numbers: impl Fn(usize) -> &'a [f64],
-) -> Result<Vec<S::Factor>> {
-    let count = numbers(0).len();
-    let mut products = vec![0.0; steps.len()];
-    (0..count)
-        .map(|i| {
-            for (r, (product, step)) in products.iter_mut().zip(steps).enumerate() {
+/// The factors of the slopes, in memory that is used again.
+struct Factors<F> {
+    factors: Vec<F>,
+    products: Vec<f64>,
+}
+
+impl<F> Factors<F> {
+    fn new(count: usize) -> Self {
+        Self {
+            factors: Vec::with_capacity(STAGES),
+            products: vec![0.0; count],
+        }
+    }
+
+    /// The products of the steps with the numbers that each replica has, number by number.
+    fn fill<'a, S: System<Factor = F>>(
+        &mut self,
+        system: &S,
+        steps: &[f64],
+        numbers: impl Fn(usize) -> &'a [f64],
+    ) -> Result<&[F]> {
+        self.factors.clear();
+        for i in 0..numbers(0).len() {
+            for (r, (product, step)) in self.products.iter_mut().zip(steps).enumerate() {
                 *product = step * numbers(r)[i];
             }
-            system.factor(&products)
-        })
-        .collect()
+            self.factors.push(system.factor(&self.products)?);
+        }
+        Ok(&self.factors)
+    }
 }
 
 #[cold]

@@ -219,3 +219,10 @@ impl Experiment<'_> {
         Ok(runs)
     }
 }
+
+impl Run {
+    /// σ.
+    pub fn sigma(&self) -> Sigma {
+        self.problem.model().sigma()
+    }
+}

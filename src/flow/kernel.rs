@@ -3,11 +3,11 @@
 //! Everything here is written once for N problems, lane by lane ([`Lanes`]): one problem is N = 1. Nothing allocates
 //! after [`Kernel::new`]. All of it is inlined into its callers, who choose the instruction set.
 
-use super::dense::{dot, multiply, multiply_transposed, subtract_outer};
+use super::dense::{multiply, multiply_transposed, subtract_outer};
 use super::model::{Form, Model, Parameters};
 use super::objective::{Objectives, side_by_side};
 use crate::layers::attention::AttentionFunction;
-use crate::layers::lanes::{Lanes, keep_lanes_together};
+use crate::layers::lanes::{Lanes, dot, keep_lanes_together};
 
 /// Where N replicas are, or the slope of where they go: V (or U), then a, then S.
 #[derive(Debug, Clone)]

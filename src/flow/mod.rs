@@ -17,8 +17,11 @@
 //! | [`model`] | both together: one row of scores, several, or scores that are tied to the values |
 //! | [`problem`] | a model and where it starts; the random draws of the paper's notebook |
 //! | [`experiments`] | the notebook's experiments and their constants |
+//! | [`choices`] | the same with other constants, and replicas under other seeds |
 //! | [`follow`] | many runs at once, by gradient descent or along the flow itself |
+//! | [`map`] | where runs end, over a grid of two choices |
 //! | [`trajectory`] | what is recorded of a run |
+//! | [`end`], [`series`] | the last record in a few numbers; every number over the records |
 //! | [`descent`], [`dormand_prince`] | the two integrators |
 //! | [`checks`] | the paper's statements, held against the records of a run |
 //!
@@ -45,16 +48,20 @@
 //! ```
 
 pub mod checks;
+pub mod choices;
 mod dense;
 pub mod descent;
 pub mod dormand_prince;
+pub mod end;
 pub mod experiments;
 pub mod follow;
 mod kernel;
+pub mod map;
 pub mod model;
 pub mod objective;
 pub mod problem;
 mod replicas;
+pub mod series;
 pub mod sigma;
 mod svd;
 mod tensors;

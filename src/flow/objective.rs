@@ -1,8 +1,8 @@
 //! What a prediction is held against: losses `L(θ)` and their gradients `g = ∂L/∂θ`.
 
-use super::dense::{dot, multiply, multiply_transposed};
+use super::dense::{multiply, multiply_transposed};
 use crate::layers::attention::softmax;
-use crate::layers::lanes::{Lanes, exp, keep_lanes_together, sigmoid};
+use crate::layers::lanes::{Lanes, dot, exp, keep_lanes_together, sigmoid};
 use crate::{Error, Result};
 
 /// What the notebook adds to probabilities under the logarithm. Its gradient leaves it out, as ours does.

@@ -78,7 +78,8 @@ impl<const N: usize> System for Replicas<'_, N> {
         slopes: &[State<N>],
         factors: &[Lanes<N>],
         tolerances: Tolerances,
-    ) -> Result<Vec<f64>> {
+        out: &mut [f64],
+    ) -> Result<()> {
         let (absolute, relative) = (tolerances.absolute, tolerances.relative);
         let (absolute, relative) = (Lanes::splat(absolute), Lanes::splat(relative));
         let largest = with_simd(
@@ -97,7 +98,8 @@ impl<const N: usize> System for Replicas<'_, N> {
                 largest
             },
         );
-        Ok(largest.0.to_vec())
+        out.copy_from_slice(&largest.0);
+        Ok(())
     }
 
     fn select(&mut self, chosen: &[bool], from: &State<N>, to: &mut State<N>) -> Result<()> {
@@ -140,10 +142,10 @@ impl<const N: usize> System for Replicas<'_, N> {
         to: &State<N>,
         slopes: &[State<N>],
         steps: &[f64],
-    ) -> Vec<Option<Crossing>> {
-        let mut first: Vec<Option<Crossing>> = vec![None; N];
+        out: &mut [Option<Crossing>],
+    ) {
         let Some(sides) = &self.kernel.sides else {
-            return first;
+            return;
         };
         let scores = from.score_entries();
         for (score, (at, sides)) in scores.zip(sides).enumerate() {
@@ -158,12 +160,11 @@ impl<const N: usize> System for Replicas<'_, N> {
                     side * (from.entries[at].0[lane] + steps[lane] * moves.sum::<f64>())
                 };
                 let place = root(value);
-                if first[lane].is_none_or(|other| place < other.place) {
-                    first[lane] = Some(Crossing { place, score });
+                if out[lane].is_none_or(|other| place < other.place) {
+                    out[lane] = Some(Crossing { place, score });
                 }
             }
         }
-        first
     }
 
     fn settle(&mut self, at: &mut State<N>, replica: usize, crossing: Crossing) {

@@ -211,7 +211,8 @@ impl System for TensorReplicas {
         slopes: &[Tensor],
         factors: &[Tensor],
         tolerances: Tolerances,
-    ) -> Result<Vec<f64>> {
+        out: &mut [f64],
+    ) -> Result<()> {
         let error = sum(slopes, factors, from)?.abs()?;
         let size = from.abs()?.maximum(&to.abs()?)?;
         let allowed = ((size * tolerances.relative)? + tolerances.absolute)?;
@@ -219,10 +220,10 @@ impl System for TensorReplicas {
         let quotients = (error / allowed)?;
         let largest: Vec<f64> = quotients.max(1)?.to_vec1()?;
         let sums: Vec<f64> = quotients.sum(1)?.to_vec1()?;
-        let both = largest.into_iter().zip(sums);
-        Ok(both
-            .map(|(largest, sum)| if sum.is_nan() { sum } else { largest })
-            .collect())
+        for ((out, largest), sum) in out.iter_mut().zip(largest).zip(sums) {
+            *out = if sum.is_nan() { sum } else { largest };
+        }
+        Ok(())
     }
 
     fn select(&mut self, chosen: &[bool], from: &Tensor, to: &mut Tensor) -> Result<()> {
@@ -248,9 +249,9 @@ impl System for TensorReplicas {
         _: &Tensor,
         _: &Tensor,
         _: &[Tensor],
-        steps: &[f64],
-    ) -> Vec<Option<Crossing>> {
-        vec![None; steps.len()]
+        _: &[f64],
+        _: &mut [Option<Crossing>],
+    ) {
     }
 
     fn settle(&mut self, _: &mut Tensor, _: usize, _: Crossing) {}

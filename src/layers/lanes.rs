@@ -113,6 +113,65 @@ impl<const N: usize> SubAssign for Lanes<N> {
     }
 }
 
+/// Partial results of a reduction: operations that need not wait for each other.
+const PARTS: usize = 4;
+
+/// Σ x_i y_i, as [`PARTS`] interleaved sums and the rest.
+#[inline(always)]
+pub(crate) fn dot<const N: usize>(x: &[Lanes<N>], y: &[Lanes<N>]) -> Lanes<N> {
+    let mut sums = [Lanes::ZERO; PARTS];
+    let (x_chunks, y_chunks) = (x.chunks_exact(PARTS), y.chunks_exact(PARTS));
+    let mut rest = Lanes::ZERO;
+    for (x, y) in x_chunks.remainder().iter().zip(y_chunks.remainder()) {
+        keep_lanes_together::<N>();
+        rest += *x * *y;
+    }
+    for (x, y) in x_chunks.zip(y_chunks) {
+        keep_lanes_together::<N>();
+        for part in 0..PARTS {
+            sums[part] += x[part] * y[part];
+        }
+    }
+    (sums[0] + sums[2]) + (sums[1] + sums[3]) + rest
+}
+
+/// Σ x_i, in the same order.
+#[inline(always)]
+pub(crate) fn sum<const N: usize>(x: &[Lanes<N>]) -> Lanes<N> {
+    reduce(x, Lanes::ZERO, |x, y| x + y)
+}
+
+/// The largest x_i; NaN if any is.
+#[inline(always)]
+pub(crate) fn largest<const N: usize>(x: &[Lanes<N>]) -> Lanes<N> {
+    reduce(x, Lanes::splat(f64::NEG_INFINITY), Lanes::max)
+}
+
+#[inline(always)]
+fn reduce<const N: usize>(
+    x: &[Lanes<N>],
+    neutral: Lanes<N>,
+    join: impl Fn(Lanes<N>, Lanes<N>) -> Lanes<N>,
+) -> Lanes<N> {
+    let mut parts = [neutral; PARTS];
+    let chunks = x.chunks_exact(PARTS);
+    let mut rest = neutral;
+    for x in chunks.remainder() {
+        keep_lanes_together::<N>();
+        rest = join(rest, *x);
+    }
+    for x in chunks {
+        keep_lanes_together::<N>();
+        for part in 0..PARTS {
+            parts[part] = join(parts[part], x[part]);
+        }
+    }
+    join(
+        join(join(parts[0], parts[2]), join(parts[1], parts[3])),
+        rest,
+    )
+}
+
 /// e^x for float64, relative error below 3e-16; exactly 0 below −707.7 and ∞ above 709.78, NaN stays NaN.
 #[inline(always)]
 pub(crate) fn exp(x: f64) -> f64 {

@@ -6,6 +6,7 @@
 //! - [`RunManifest`]: `run.json`, everything needed to repeat the run.
 //! - [`SampleReader`], [`read_heads`], [`read_lags`], [`read_activations`]: reading the tables back, one file or shards.
 //! - [`merge`]: several runs of disjoint samples become one.
+//! - [`flow`]: trajectories, summaries and phase maps of the value-softmax model.
 //! - [`AtomicFile`]: how all of them are written.
 //!
 //! This room knows rows of numbers, nothing of tensors, models or texts; which of the samples are a run's own,
@@ -48,6 +49,7 @@ mod atomic;
 mod columns;
 mod differences;
 mod directory;
+pub mod flow;
 mod inspect;
 mod lock;
 mod manifest;

@@ -1,7 +1,7 @@
 //! How parquet tables are written.
 //!
-//! All columns are required (never null), compressed with zstd, with statistics. Dictionaries serve the
-//! integers, which repeat; floating-point numbers do not, so they are written plainly.
+//! Columns are compressed with zstd, with statistics; those of scans are required (never null). Dictionaries serve the
+//! integers and texts, which repeat; floating-point numbers do not, so they are written plainly.
 
 use std::fs::File;
 use std::io;

@@ -12,6 +12,7 @@ mod config;
 mod demo;
 mod disk;
 mod figures;
+mod flow;
 mod hub;
 mod listing;
 mod measures;

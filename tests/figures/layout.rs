@@ -14,7 +14,7 @@ const NAMES: [&str; 4] = [
 ];
 
 /// The boxes of all texts, in pixels, with the words.
-fn texts(figure: &Figure) -> Vec<(Rect, String)> {
+pub fn texts(figure: &Figure) -> Vec<(Rect, String)> {
     fn collect(group: &Group, found: &mut Vec<(Rect, String)>) {
         for node in group.children() {
             match node {
@@ -51,7 +51,8 @@ fn overlap(a: &Rect, b: &Rect) -> bool {
         && b.top() + SLACK < a.bottom()
 }
 
-fn check(figure: &Figure, labels: &[&str]) {
+/// No text lies on another one or leaves the sheet.
+pub fn texts_lie_apart(figure: &Figure) {
     let texts = texts(figure);
     for (at, (own, words)) in texts.iter().enumerate() {
         assert!(
@@ -70,6 +71,11 @@ fn check(figure: &Figure, labels: &[&str]) {
             );
         }
     }
+}
+
+fn check(figure: &Figure, labels: &[&str]) {
+    texts_lie_apart(figure);
+    let texts = texts(figure);
     // No words on cells, bars or colours.
     let svg = Svg::of(figure);
     for bar in svg.bars.iter().filter(|bar| bar.fill != "#FFFFFF") {

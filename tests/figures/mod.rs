@@ -2,8 +2,10 @@
 //! bar, and the values against the parquet files, not against what drew them.
 
 mod files;
+mod flow;
 mod layout;
 mod marks;
+mod phase;
 mod python;
 
 use std::fs::File;
@@ -176,6 +178,7 @@ struct Stroke {
 }
 
 /// What an SVG file holds.
+#[derive(Debug)]
 struct Svg {
     bars: Vec<Bar>,
     lines: Vec<Stroke>,
@@ -282,7 +285,35 @@ impl Svg {
     }
 }
 
+/// The number that a label stands for: `0.25`, `5 %`, `10⁻³`, `2×10⁵`.
+fn number(label: &str) -> f64 {
+    if let Some(per_cent) = label.strip_suffix(" %") {
+        return per_cent.parse::<f64>().unwrap() / 100.0;
+    }
+    const RAISED: &str = "⁰¹²³⁴⁵⁶⁷⁸⁹";
+    let is_raised = |c: char| c == '⁻' || RAISED.contains(c);
+    let Some(at) = label.find(is_raised) else {
+        return label
+            .parse()
+            .unwrap_or_else(|_| panic!("`{label}` is no number"));
+    };
+    let power = label[at..].chars().map(|c| match c {
+        '⁻' => '-',
+        c => char::from_digit(RAISED.chars().position(|r| r == c).unwrap() as u32, 10).unwrap(),
+    });
+    let base = label[..at].replace('×', "*");
+    let digit = match base.split_once('*') {
+        Some((digit, "10")) => digit,
+        None if base == "10" => "1",
+        _ => panic!("`{label}` is no power of ten"),
+    };
+    format!("{digit}e{}", power.collect::<String>())
+        .parse()
+        .unwrap()
+}
+
 /// A plot's frame; it reads values off its ticks.
+#[derive(Debug)]
 struct Frame<'a> {
     svg: &'a Svg,
     left: f64,
@@ -338,18 +369,17 @@ impl Frame<'_> {
             };
             let nearest = words.min_by(|a, b| distance(a).total_cmp(&distance(b)));
             let (words, ..) = nearest.unwrap_or_else(|| panic!("no number at {place}"));
-            let per_cent = words.strip_suffix(" %");
-            let number: f64 = per_cent.unwrap_or(words).parse().unwrap();
-            (
-                place,
-                if per_cent.is_some() {
-                    number / 100.0
-                } else {
-                    number
-                },
-            )
+            (place, number(words))
         });
         numbers.collect()
+    }
+
+    /// The place of a value, by the outermost ticks of the axis; equal ratios are equal lengths on a logarithmic one.
+    fn place(&self, vertical: bool, logarithmic: bool, value: f64) -> f64 {
+        let ticks = self.ticks(vertical);
+        let of = |value: f64| if logarithmic { value.log10() } else { value };
+        let ((from, low), (to, high)) = (ticks[0], *ticks.last().unwrap());
+        from + (of(value) - of(low)) / (of(high) - of(low)) * (to - from)
     }
 
     /// The value at a place, by the outermost ticks of the axis.

@@ -2,7 +2,7 @@
 
 use candle_core::{D, Result, Tensor};
 
-use crate::layers::lanes::{Lanes, exp, keep_lanes_together, sigmoid};
+use crate::layers::lanes::{Lanes, dot, exp, keep_lanes_together, largest, sigmoid, sum};
 
 /// How a row of scores s becomes a row of weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -137,12 +137,7 @@ impl AttentionFunction {
                 epsilon,
             } => {
                 activation.row(scores, 0.0, sides, weights, slopes);
-                let mut n = Lanes::ZERO;
-                for weight in weights.iter() {
-                    keep_lanes_together::<N>();
-                    n += *weight;
-                }
-                n += Lanes::splat(epsilon);
+                let n = sum(weights) + Lanes::splat(epsilon);
                 for (weight, slope) in weights.iter_mut().zip(slopes) {
                     keep_lanes_together::<N>();
                     *weight = *weight / n;
@@ -162,13 +157,10 @@ impl AttentionFunction {
         x: &[Lanes<N>],
         out: &mut [Lanes<N>],
     ) {
-        let mut mean = Lanes::ZERO;
-        if self.is_normalized() {
-            for (weight, x) in weights.iter().zip(x) {
-                keep_lanes_together::<N>();
-                mean += *weight * *x;
-            }
-        }
+        let mean = match self.is_normalized() {
+            true => dot(weights, x),
+            false => Lanes::ZERO,
+        };
         for ((out, slope), x) in out.iter_mut().zip(slopes).zip(x) {
             keep_lanes_together::<N>();
             *out = *slope * (*x - mean);
@@ -327,20 +319,12 @@ fn each<const N: usize>(
 /// Writes `exp(x_i) / Σ exp(x_k)` to `out`.
 #[inline(always)]
 pub(crate) fn softmax<const N: usize>(x: &[Lanes<N>], out: &mut [Lanes<N>]) {
-    let mut largest = Lanes::splat(f64::NEG_INFINITY);
-    for x in x {
-        keep_lanes_together::<N>();
-        largest = largest.max(*x);
-    }
+    let largest = largest(x);
     for (out, x) in out.iter_mut().zip(x) {
         keep_lanes_together::<N>();
         *out = (*x - largest).exp();
     }
-    let mut sum = Lanes::ZERO;
-    for out in out.iter() {
-        keep_lanes_together::<N>();
-        sum += *out;
-    }
+    let sum = sum(out);
     for out in out {
         keep_lanes_together::<N>();
         *out = *out / sum;
