@@ -147,6 +147,11 @@ impl Attention {
         }
     }
 
+    /// Whether there is a fused form for float32 on the CPU: no block of the map is in memory there.
+    pub(crate) fn has_fused_form(&self) -> bool {
+        fused::Function::of(self.function).is_some()
+    }
+
     fn check(&self, states: States, sequences: &PackedSequences, wanted: Wanted) -> Result<()> {
         let expected = (sequences.tokens(), self.num_heads * self.head_dim);
         for (name, states) in states.named() {
