@@ -230,6 +230,15 @@ pub enum Error {
         remedy: &'static str,
     },
 
+    /// A task, or the way to train on it, is impossible.
+    #[error("train: {field}: {message}")]
+    Train {
+        /// The setting concerned.
+        field: &'static str,
+        /// What is wrong, and what to do.
+        message: String,
+    },
+
     /// The tensor library failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
@@ -240,7 +249,7 @@ impl Error {
     /// 5 does not fit in memory, 75 interrupted. (6, non-finite rows, is no error: the scan finished.)
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Usage(_) | Error::OutDir { .. } | Error::Flow { .. } => 2,
+            Error::Usage(_) | Error::OutDir { .. } | Error::Flow { .. } | Error::Train { .. } => 2,
             Error::Config { .. }
             | Error::UnknownModelType { .. }
             | Error::Checkpoint { .. }

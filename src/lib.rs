@@ -34,6 +34,7 @@
 //! | [`page`] | self-contained interactive pages: scripts, charts and data in one HTML file |
 //! | [`figures`] | histograms, heat maps, scores by layer and scatter plots of scans, curves of flows, phase maps, as SVG and PNG |
 //! | [`flow`] | the value-softmax model: losses, normalisations, gradient descent from the paper's starting points |
+//! | [`train`] | the tasks on which attention functions are compared, and the training of small transformers |
 //! | [`demo`] | the checkpoints and texts that ship in the binary |
 //! | [`machine`] | how much memory and disk there is |
 //! | [`random`] | CPython's and NumPy's random numbers |
@@ -191,6 +192,7 @@ pub mod random;
 pub mod report;
 pub mod scan;
 pub mod store;
+pub mod train;
 
 pub use error::{Error, Result};
 

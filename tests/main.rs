@@ -15,3 +15,4 @@ mod report;
 mod scan;
 mod store;
 mod support;
+mod train;

@@ -100,14 +100,7 @@ impl TensorReplicas {
         let slopes = self.function.slopes(&seen, &weights)?;
         let gradient = self.gradient(&weights.matmul(&values.t()?)?)?;
         let upstream = gradient.matmul(&values)?;
-        let centred = match self.function.is_normalized() {
-            true => {
-                let mean = (&weights * &upstream)?.sum_keepdim(D::Minus1)?;
-                upstream.broadcast_sub(&mean)?
-            }
-            false => upstream,
-        };
-        let pulled = (slopes * centred)?;
+        let pulled = self.function.pull_back_rows(&weights, &slopes, &upstream)?;
         let mut of_values = gradient.t()?.matmul(&weights)?;
         let of_scores = match self.form {
             Form::Tied => {

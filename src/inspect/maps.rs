@@ -82,7 +82,7 @@ impl Maps<'_> {
             visit,
             failed: None,
         };
-        let mut hidden_states = self.model.embed(self.weights, self.input_ids)?;
+        let mut hidden_states = self.model.embed(self.weights, self.input_ids, &sequences)?;
         each_layer(&layers, &load, &mut |_, layer| {
             (self.check_stop)()?;
             let next = layer.forward(&hidden_states, &sequences, &mut observer);

@@ -157,6 +157,16 @@ pub struct Outcome {
 pub fn run(request: &Request, watcher: &dyn Watcher) -> Result<Outcome> {
     refuse_occupied(request)?;
     let model = models::open(&request.model.dir)?;
+    models::refuse_signed_weights(&*model, &request.model.dir)?;
+    if !model.attention().causal {
+        return Err(Error::Config {
+            path: request.model.dir.join("config.json"),
+            field: "is_causal".into(),
+            message: "is false, and the page has room only for what queries see of earlier positions; a scan takes \
+                      the model"
+                .into(),
+        });
+    }
     let sizes = model.sizes();
     let layers = request
         .layers
@@ -173,6 +183,7 @@ pub fn run(request: &Request, watcher: &dyn Watcher) -> Result<Outcome> {
         request.max_seq_len.get(),
     )?;
     let tokens = text.tokens.input_ids.len();
+    models::check_length(&*model, tokens)?;
 
     let facts = view::Facts {
         request,

@@ -34,7 +34,7 @@ pub fn memory(
     let maps = bytes_for_maps(tokens, model.sizes().num_attention_heads);
     let demand = Demand {
         element_bytes: dtype.size_in_bytes() as u64,
-        is_fused: device.is_cpu() && dtype == DType::F32,
+        is_fused: device.is_cpu() && dtype == DType::F32 && model.attention().has_fused_form(),
         tokens: tokens as u64,
         longest: tokens as u64,
         batch_tokens: None,

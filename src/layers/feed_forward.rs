@@ -1,5 +1,7 @@
 //! Feed-forward blocks.
 
+use std::f64::consts::FRAC_1_SQRT_2;
+
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor, bail};
 
 use super::{Linear, cpu};
@@ -28,6 +30,36 @@ impl SwiGlu {
         let gated = silu_mul(self.gate_up_proj.forward(x)?)?;
         self.down_proj.forward(&gated)
     }
+}
+
+/// `gelu(x W₁ᵀ + b₁) W₂ᵀ + b₂`.
+#[derive(Debug, Clone)]
+pub struct GeluMlp {
+    up_proj: Linear,
+    down_proj: Linear,
+}
+
+impl GeluMlp {
+    /// `up`: W₁ of shape (inner, in) and b₁; `down`: W₂ of shape (out, inner) and b₂.
+    pub fn new(up: Linear, down: Linear) -> Self {
+        Self {
+            up_proj: up,
+            down_proj: down,
+        }
+    }
+
+    /// (tokens, in) → (tokens, out).
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.down_proj.forward(&gelu(&self.up_proj.forward(x)?)?)
+    }
+}
+
+/// The exact GELU (Hendrycks & Gimpel, arXiv 1606.08415): `x Φ(x)`, Φ being the normal distribution function.
+///
+/// Made of the error function and not of candle's `gelu_erf`, in whose gradient 1/√(2π) has six digits.
+fn gelu(x: &Tensor) -> Result<Tensor> {
+    let phi = ((x * FRAC_1_SQRT_2)?.erf()?.affine(0.5, 0.5))?;
+    x * phi
 }
 
 /// (tokens, 2n) → (tokens, n): `silu(x[:, ..n]) ⊙ x[:, n..]`.
@@ -68,9 +100,40 @@ impl InplaceOp1 for FusedSiluMul {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Var};
+    use candle_core::{D, Device, Var};
 
     use super::*;
+
+    /// Against Φ as the integral of the normal density (Simpson's rule), and Φ + x φ as the slope.
+    #[test]
+    fn gelu_is_exact_and_so_is_its_slope() -> Result<()> {
+        let density = |t: f64| (-0.5 * t * t).exp() / (2.0 * std::f64::consts::PI).sqrt();
+        let distribution = |x: f64| {
+            const STEPS: usize = 2000;
+            let h = x / STEPS as f64;
+            let sum: f64 = (0..=STEPS)
+                .map(|i| match i {
+                    0 | STEPS => density(i as f64 * h),
+                    i => density(i as f64 * h) * if i % 2 == 1 { 4.0 } else { 2.0 },
+                })
+                .sum();
+            0.5 + sum * h / 3.0
+        };
+        let xs: Vec<f64> = (-40..=40).map(|i| f64::from(i) * 0.1).collect();
+        let variable = Var::new(xs.as_slice(), &Device::Cpu)?;
+        let values = gelu(&variable)?;
+        let slopes = values.sum(D::Minus1)?.backward()?;
+        let slopes: Vec<f64> = slopes.get(&variable).unwrap().to_vec1()?;
+        let mut worst = 0.0f64;
+        for ((x, value), slope) in xs.iter().zip(values.to_vec1::<f64>()?).zip(slopes) {
+            let phi = distribution(*x);
+            worst = worst.max((value - x * phi).abs());
+            worst = worst.max((slope - (phi + x * density(*x))).abs());
+        }
+        println!("largest difference {worst:.1e}");
+        assert!(worst < 1e-12, "{worst:e}");
+        Ok(())
+    }
 
     #[test]
     fn the_fused_form_equals_the_differentiable_one() -> Result<()> {

@@ -17,7 +17,7 @@ mod linear;
 mod norm;
 mod sequences;
 
-pub use feed_forward::SwiGlu;
+pub use feed_forward::{GeluMlp, SwiGlu};
 pub use linear::Linear;
-pub use norm::RmsNorm;
+pub use norm::{LayerNorm, RmsNorm};
 pub use sequences::PackedSequences;

@@ -1,4 +1,5 @@
-//! Root-mean-square normalisation (Zhang & Sennrich, arXiv 1910.07467).
+//! Normalisation: root-mean-square (Zhang & Sennrich, arXiv 1910.07467), and by mean and variance (Ba et al.,
+//! arXiv 1607.06450).
 
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 
@@ -54,6 +55,40 @@ impl RmsNorm {
             .broadcast_mul(&self.weight.to_dtype(DType::F32)?)?
             .to_dtype(x.dtype())?
             .reshape(dims)
+    }
+}
+
+/// `(x − mean(x)) / sqrt(var(x) + eps) · weight + bias` over the last dimension; the variance is the mean square
+/// distance from the mean. In float32, or float64 if `x` is.
+///
+/// Made of operations that carry gradients, which candle's own layer norm does not.
+#[derive(Debug, Clone)]
+pub struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    eps: f64,
+}
+
+impl LayerNorm {
+    /// `weight` and `bias`: (columns,); `eps` is added to the variance.
+    pub fn new(weight: Tensor, bias: Tensor, eps: f64) -> Self {
+        Self { weight, bias, eps }
+    }
+
+    /// (tokens, columns) → the same shape.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let dtype = match x.dtype() {
+            DType::F64 => DType::F64,
+            _ => DType::F32,
+        };
+        let wide = x.to_dtype(dtype)?;
+        let centred = wide.broadcast_sub(&wide.mean_keepdim(1)?)?;
+        let deviation = (centred.sqr()?.mean_keepdim(1)? + self.eps)?.sqrt()?;
+        centred
+            .broadcast_div(&deviation)?
+            .broadcast_mul(&self.weight.to_dtype(dtype)?)?
+            .broadcast_add(&self.bias.to_dtype(dtype)?)?
+            .to_dtype(x.dtype())
     }
 }
 

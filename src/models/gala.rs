@@ -187,17 +187,6 @@ impl Gala {
         self.sizes.num_attention_heads * self.sizes.head_dim
     }
 
-    fn attention(&self) -> Attention {
-        Attention {
-            function: self.function,
-            num_heads: self.sizes.num_attention_heads,
-            head_dim: self.sizes.head_dim,
-            scale: 1.0 / (self.sizes.head_dim as f64).sqrt(),
-            alibi_slopes: Some(alibi::slopes(self.sizes.num_attention_heads)),
-            causal: true,
-        }
-    }
-
     fn norm(&self, weights: &Weights, name: &str, size: usize) -> crate::Result<RmsNorm> {
         Ok(RmsNorm::new(
             weights.get(name, &[size])?,
@@ -220,6 +209,26 @@ impl DecoderModel for Gala {
 
     fn attention_function(&self) -> &str {
         &self.config.attention_function
+    }
+
+    fn attention(&self) -> Attention {
+        Attention {
+            function: self.function,
+            num_heads: self.sizes.num_attention_heads,
+            head_dim: self.sizes.head_dim,
+            scale: 1.0 / (self.sizes.head_dim as f64).sqrt(),
+            alibi_slopes: Some(alibi::slopes(self.sizes.num_attention_heads)),
+            causal: true,
+        }
+    }
+
+    fn has_signed_weights(&self) -> bool {
+        false
+    }
+
+    /// ALiBi has a bias for any distance.
+    fn max_tokens(&self) -> Option<usize> {
+        None
     }
 
     fn config(&self) -> &serde_json::Value {
@@ -276,7 +285,12 @@ impl DecoderModel for Gala {
         }
     }
 
-    fn embed(&self, weights: &Weights, input_ids: &[u32]) -> crate::Result<Tensor> {
+    fn embed(
+        &self,
+        weights: &Weights,
+        input_ids: &[u32],
+        _sequences: &PackedSequences,
+    ) -> crate::Result<Tensor> {
         weights.rows(
             EMBEDDING,
             self.sizes.vocab_size,

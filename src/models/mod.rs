@@ -1,9 +1,10 @@
-//! Decoder architectures, one file per family.
+//! Architectures, one file or folder per family.
 //!
 //! `config.json`'s `model_type` picks the family ([`open`]). A model is a description and a way to load
 //! parts; it holds no weights, so that an executor decides what is in memory and for how long.
 
 pub mod gala;
+pub mod small_transformer;
 
 use std::path::Path;
 
@@ -13,12 +14,12 @@ use serde::de::DeserializeOwned;
 use crate::{
     Error, Result,
     checkpoint::{TensorSpec, Weights},
-    layers::PackedSequences,
+    layers::{PackedSequences, attention::Attention},
     observe::AttentionObserver,
 };
 
 /// The values of `model_type` that can be read.
-pub const SUPPORTED: &[&str] = &[gala::MODEL_TYPE];
+pub const SUPPORTED: &[&str] = &[gala::MODEL_TYPE, small_transformer::MODEL_TYPE];
 
 /// The sizes of a model, by their names in `config.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +47,7 @@ pub enum LayerPart {
     AttentionWeights,
 }
 
-/// A decoder-only transformer.
+/// A transformer whose layers follow each other, causal or not.
 pub trait DecoderModel: Send + Sync {
     /// Its sizes.
     fn sizes(&self) -> &Sizes;
@@ -54,8 +55,18 @@ pub trait DecoderModel: Send + Sync {
     /// `model_type` in `config.json`.
     fn model_type(&self) -> &str;
 
-    /// `softmax` or `sigmoid`.
+    /// The name of its attention function in `config.json`.
     fn attention_function(&self) -> &str;
+
+    /// What is fixed about the attention of each layer.
+    fn attention(&self) -> Attention;
+
+    /// Whether attention weights may be negative. Shares of a row's weight and its entropy are not defined then, and a
+    /// scan refuses the model.
+    fn has_signed_weights(&self) -> bool;
+
+    /// Tokens of the longest sequence that it has positions for; `None` if there is no limit.
+    fn max_tokens(&self) -> Option<usize>;
 
     /// `config.json`, as it was read.
     fn config(&self) -> &serde_json::Value;
@@ -72,7 +83,12 @@ pub trait DecoderModel: Send + Sync {
     fn linear_weights(&self, part: LayerPart) -> usize;
 
     /// Token ids to hidden states: (tokens, hidden_size). Reads only the embeddings it needs.
-    fn embed(&self, weights: &Weights, input_ids: &[u32]) -> Result<Tensor>;
+    fn embed(
+        &self,
+        weights: &Weights,
+        input_ids: &[u32],
+        sequences: &PackedSequences,
+    ) -> Result<Tensor>;
 
     /// Loads one layer, or the wanted part of it.
     fn load_layer(
@@ -139,11 +155,48 @@ pub fn open(dir: &Path) -> Result<Box<dyn DecoderModel>> {
     };
     match model_type {
         gala::MODEL_TYPE => Ok(Box::new(gala::Gala::new(&path, config)?)),
+        small_transformer::MODEL_TYPE => Ok(Box::new(small_transformer::SmallTransformer::new(
+            &path, config,
+        )?)),
         other => Err(Error::UnknownModelType {
             path,
             model_type: other.into(),
             supported: SUPPORTED.iter().map(|s| s.to_string()).collect(),
         }),
+    }
+}
+
+/// Fails for a model, from the directory `dir`, whose attention weights may be negative: all scores are made of shares
+/// of a row's total and of entropies, which are not defined then.
+///
+/// # Errors
+/// [`Error::Config`].
+pub(crate) fn refuse_signed_weights(model: &dyn DecoderModel, dir: &Path) -> Result<()> {
+    match model.has_signed_weights() {
+        false => Ok(()),
+        true => Err(Error::Config {
+            path: dir.join("config.json"),
+            field: "attention_function".into(),
+            message: format!(
+                "`{}` gives weights that may be negative; shares of a row's weight and its entropy, of which all scores \
+                 are made, are not defined for them: take a model with another function",
+                model.attention_function()
+            ),
+        }),
+    }
+}
+
+/// Fails if a text of `longest` tokens has more of them than the model has positions.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub(crate) fn check_length(model: &dyn DecoderModel, longest: usize) -> Result<()> {
+    match model.max_tokens() {
+        Some(most) if longest > most => Err(Error::Usage(format!(
+            "--max-seq-len: a text has {longest} tokens, and the model has positions for {most} \
+             (max_position_embeddings): use --max-seq-len {most}"
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -110,9 +110,11 @@ pub struct Outcome {
 pub fn run(request: &Request, watcher: &dyn Watcher) -> Result<Outcome> {
     let started = Instant::now();
     let model = models::open(&request.model.dir)?;
+    models::refuse_signed_weights(&*model, &request.model.dir)?;
     let checkpoint = Checkpoint::open(&request.model.dir)?;
     checkpoint.check(&model.tensors())?;
     let texts = Texts::read(request, &*model, watcher)?;
+    models::check_length(&*model, texts.lengths().into_iter().max().unwrap_or(0))?;
     let seconds_tokenize = started.elapsed().as_secs_f64();
 
     let limit = batch_limit(request)?;
@@ -283,7 +285,9 @@ fn make_plan(
     let longest = texts.lengths().into_iter().max().unwrap_or(0) as u64;
     let demand = Demand {
         element_bytes: request.dtype.size_in_bytes() as u64,
-        is_fused: request.device.is_cpu() && request.dtype == DType::F32,
+        is_fused: request.device.is_cpu()
+            && request.dtype == DType::F32
+            && model.attention().has_fused_form(),
         tokens: texts.tokenized.tokens as u64,
         longest,
         batch_tokens: limit.map(|limit| match limit {

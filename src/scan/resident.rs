@@ -45,7 +45,9 @@ pub fn run(work: &Work, parts: &mut Parts) -> Result<()> {
         let mut layers: Vec<Box<dyn DecoderLayer>> = Vec::with_capacity(work.layers());
         for &batch in &pending {
             let mut batch = work.batch(batch);
-            let mut hidden_states = work.model.embed(work.weights, &batch.input_ids)?;
+            let mut hidden_states =
+                work.model
+                    .embed(work.weights, &batch.input_ids, &batch.sequences)?;
             let mut rows = Rows::default();
             for layer_idx in 0..work.layers() {
                 work.check_stop()?;

@@ -86,7 +86,9 @@ fn forward(
     let mut batch = work.batch(batch);
     let (weights, tokens) = (work.weights, batch.sequences.tokens());
     let input = match layer_idx {
-        0 => work.model.embed(weights, &batch.input_ids)?,
+        0 => work
+            .model
+            .embed(weights, &batch.input_ids, &batch.sequences)?,
         _ => hidden_states.read(
             batch.index,
             layer_idx,

@@ -150,7 +150,7 @@ fn check_case(case: &Path, device: &Device, name: &str) {
                 maps,
                 ..Recorder::default()
             };
-            let mut hidden = model.embed(&weights, &ids).unwrap();
+            let mut hidden = model.embed(&weights, &ids, &sequences).unwrap();
             for i in 0..layers {
                 let layer = model.load_layer(&weights, i, LayerPart::Whole).unwrap();
                 hidden = layer
@@ -189,7 +189,7 @@ fn check_case(case: &Path, device: &Device, name: &str) {
             check_scores(&recorder, &ids, &*model, &get, &mut worst);
         }
         // The last layer, loaded only up to its attention weights, reports the same rows.
-        let mut hidden = model.embed(&weights, &ids).unwrap();
+        let mut hidden = model.embed(&weights, &ids, &sequences).unwrap();
         let (mut whole, mut part) = (Recorder::default(), Recorder::default());
         for i in 0..layers {
             let layer = model.load_layer(&weights, i, LayerPart::Whole).unwrap();

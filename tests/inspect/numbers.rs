@@ -157,7 +157,7 @@ fn observed(model_dir: &Path, ids: &[u32]) -> Recorder {
     };
     let sequences = PackedSequences::from_lengths(&[ids.len()]);
     let mut recorder = Recorder::default();
-    let mut hidden = model.embed(&weights, ids).unwrap();
+    let mut hidden = model.embed(&weights, ids, &sequences).unwrap();
     let layers = model.sizes().num_hidden_layers;
     for i in 0..layers {
         let part = match i + 1 == layers {

@@ -20,10 +20,13 @@ impl Weighting {
             AttentionFunction::Softmax => (0.0, 0.0),
             AttentionFunction::Elementwise { logit_bias, .. } => (0.0, logit_bias),
             AttentionFunction::Normalized { epsilon, .. } => (epsilon, 0.0),
+            AttentionFunction::Clamped { .. } => (0.0, 0.0),
         };
+        // What is divided only where its sum is large counts as not divided: less is then said of it.
+        let clamped = matches!(sigma.function(), AttentionFunction::Clamped { .. });
         Weighting {
             activation: sigma.function().activation(),
-            normalized: sigma.function().is_normalized(),
+            normalized: sigma.function().is_normalized() && !clamped,
             epsilon,
             bias,
         }
@@ -86,6 +89,7 @@ impl Weighting {
             Activation::Elu => a.min(0.0).exp(),
             Activation::Relu => f64::from(u8::from(a > 0.0)),
             Activation::Identity => 1.0,
+            Activation::One => 0.0,
             Activation::Abs => a.signum(),
             Activation::Square => 2.0 * a,
         }
@@ -101,6 +105,7 @@ impl Weighting {
             Activation::Elu if a > 0.0 => a,
             Activation::Elu => 1.0 - (-a).exp(),
             Activation::Identity => a,
+            Activation::One => return None,
             Activation::Relu | Activation::Abs | Activation::Square if a <= 0.0 => return None,
             Activation::Relu | Activation::Abs => a,
             Activation::Square => 0.5 * a.ln(),
@@ -118,6 +123,7 @@ impl Weighting {
             Activation::Elu => a.exp(),
             Activation::Relu => a.max(0.0),
             Activation::Identity => a,
+            Activation::One => 1.0,
             Activation::Abs => a.abs(),
             Activation::Square => a * a,
         }

@@ -4,6 +4,9 @@ use candle_core::{D, Result, Tensor};
 
 use crate::layers::lanes::{Lanes, dot, exp, keep_lanes_together, largest, sigmoid, sum};
 
+/// Of a row divided by the size of its sum, the sum's size is 1 but for rounding, far less than this.
+const CLAMPED: f64 = 1e-12;
+
 /// How a row of scores s becomes a row of weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum AttentionFunction {
@@ -24,11 +27,18 @@ pub enum AttentionFunction {
         /// Keeps n from 0.
         epsilon: f64,
     },
+    /// `f(s_j) / n` with `n = max(|Σ f(s_k)|, 1)`: for an f that may be negative, whose sum may be near 0.
+    Clamped {
+        /// f.
+        activation: Activation,
+    },
 }
 
 /// f: what is done to a single score.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Activation {
+    /// 1, whatever the score is: divided by its sum, the uniform attention.
+    One,
     /// `exp(s)`.
     Exp,
     /// `1 / (1 + exp(−s))`.
@@ -89,6 +99,11 @@ impl AttentionFunction {
                 let weights = fill(&activation.apply(scores)?, 0.0)?;
                 weights.broadcast_div(&(weights.sum_keepdim(D::Minus1)? + epsilon)?)
             }
+            Self::Clamped { activation } => {
+                let weights = fill(&activation.apply(scores)?, 0.0)?;
+                let size = weights.sum_keepdim(D::Minus1)?.abs()?;
+                weights.broadcast_div(&size.maximum(&size.ones_like()?)?)
+            }
         }
     }
 
@@ -107,7 +122,31 @@ impl AttentionFunction {
                 let n = (activation.apply(scores)?.sum_keepdim(D::Minus1)? + epsilon)?;
                 activation.slope(scores)?.broadcast_div(&n)
             }
+            Self::Clamped { activation } => {
+                let size = activation.apply(scores)?.sum_keepdim(D::Minus1)?.abs()?;
+                let n = size.maximum(&size.ones_like()?)?;
+                activation.slope(scores)?.broadcast_div(&n)
+            }
         }
+    }
+
+    /// [`Self::pull_back`] for every row of (…, keys) tensors.
+    pub(crate) fn pull_back_rows(
+        self,
+        weights: &Tensor,
+        slopes: &Tensor,
+        x: &Tensor,
+    ) -> Result<Tensor> {
+        if !self.is_normalized() {
+            return slopes * x;
+        }
+        let mut mean = (weights * x)?.sum_keepdim(D::Minus1)?;
+        if let Self::Clamped { .. } = self {
+            let total = weights.sum_keepdim(D::Minus1)?;
+            let divided = total.abs()?.gt(1.0 - CLAMPED)?.to_dtype(total.dtype())?;
+            mean = ((mean * total.sign()?)? * divided)?;
+        }
+        slopes * x.broadcast_sub(&mean)?
     }
 
     /// Weights of one row, and its `slopes` f′(s_i) / n, from which [`Self::pull_back`] makes products with the
@@ -138,17 +177,19 @@ impl AttentionFunction {
             } => {
                 activation.row(scores, 0.0, sides, weights, slopes);
                 let n = sum(weights) + Lanes::splat(epsilon);
-                for (weight, slope) in weights.iter_mut().zip(slopes) {
-                    keep_lanes_together::<N>();
-                    *weight = *weight / n;
-                    *slope = *slope / n;
-                }
+                divide(weights, slopes, n);
+            }
+            Self::Clamped { activation } => {
+                activation.row(scores, 0.0, sides, weights, slopes);
+                let n = sum(weights).abs().max(Lanes::ONE);
+                divide(weights, slopes, n);
             }
         }
     }
 
     /// Writes `Jᵀ x` to `out`, J being ∂weights/∂scores of the row that gave `weights` and `slopes`: `slope_i (x_i −
-    /// σᵀx)` for whatever is divided by its sum, without the mean for what is not.
+    /// σᵀx)` for whatever is divided by its sum, without the mean for what is not, and minus the mean for what is
+    /// divided by the size of a negative sum.
     #[inline(always)]
     pub(crate) fn pull_back<const N: usize>(
         self,
@@ -157,17 +198,25 @@ impl AttentionFunction {
         x: &[Lanes<N>],
         out: &mut [Lanes<N>],
     ) {
-        let mean = match self.is_normalized() {
+        let mut mean = match self.is_normalized() {
             true => dot(weights, x),
             false => Lanes::ZERO,
         };
+        if let Self::Clamped { .. } = self {
+            // ±1 if the row was divided by the size of its sum, and less in size if not.
+            mean = mean
+                * sum(weights).map(|total| match total.abs() > 1.0 - CLAMPED {
+                    true => total.signum(),
+                    false => 0.0,
+                });
+        }
         for ((out, slope), x) in out.iter_mut().zip(slopes).zip(x) {
             keep_lanes_together::<N>();
             *out = *slope * (*x - mean);
         }
     }
 
-    /// Whether weights are divided by their row's sum.
+    /// Whether weights are divided by their row's sum, or its size.
     pub fn is_normalized(self) -> bool {
         !matches!(self, Self::Elementwise { .. })
     }
@@ -176,16 +225,17 @@ impl AttentionFunction {
     pub fn activation(self) -> Activation {
         match self {
             Self::Softmax => Activation::Exp,
-            Self::Elementwise { activation, .. } | Self::Normalized { activation, .. } => {
-                activation
-            }
+            Self::Elementwise { activation, .. }
+            | Self::Normalized { activation, .. }
+            | Self::Clamped { activation } => activation,
         }
     }
 }
 
 impl Activation {
     /// All of them.
-    pub const ALL: [Activation; 8] = [
+    pub const ALL: [Activation; 9] = [
+        Activation::One,
         Activation::Exp,
         Activation::Sigmoid,
         Activation::Softplus,
@@ -197,8 +247,10 @@ impl Activation {
     ];
 
     /// f of every entry, in candle's operations that carry gradients.
-    fn apply(self, scores: &Tensor) -> Result<Tensor> {
+    pub(super) fn apply(self, scores: &Tensor) -> Result<Tensor> {
         match self {
+            // No gradient reaches the scores, which have no influence.
+            Self::One => scores.ones_like(),
             Self::Exp => scores.exp(),
             // Unlike `ops::sigmoid`'s neighbours, it carries gradients.
             Self::Sigmoid => candle_nn::ops::sigmoid(scores),
@@ -221,6 +273,7 @@ impl Activation {
                 &value * (1.0 - &value)?
             }
             Self::Softplus => candle_nn::ops::sigmoid(scores),
+            Self::One => scores.zeros_like(),
             Self::Elu => scores.minimum(0.0)?.exp(),
             Self::Relu => scores.gt(0.0)?.to_dtype(scores.dtype()),
             Self::Identity => scores.ones_like(),
@@ -244,6 +297,7 @@ impl Activation {
     ) {
         let bias = Lanes::splat(logit_bias);
         match self {
+            Self::One => each(scores, bias, values, slopes, |_| (Lanes::ONE, Lanes::ZERO)),
             Self::Exp => each(scores, bias, values, slopes, |s| (s.exp(), s.exp())),
             Self::Sigmoid => each(scores, bias, values, slopes, |s| {
                 let value = s.map(sigmoid);
@@ -296,7 +350,7 @@ impl Activation {
     pub fn is_increasing(self) -> bool {
         match self {
             Self::Exp | Self::Sigmoid | Self::Softplus | Self::Elu | Self::Identity => true,
-            Self::Relu | Self::Abs | Self::Square => false,
+            Self::One | Self::Relu | Self::Abs | Self::Square => false,
         }
     }
 }
@@ -316,6 +370,15 @@ fn each<const N: usize>(
     }
 }
 
+#[inline(always)]
+fn divide<const N: usize>(weights: &mut [Lanes<N>], slopes: &mut [Lanes<N>], n: Lanes<N>) {
+    for (weight, slope) in weights.iter_mut().zip(slopes) {
+        keep_lanes_together::<N>();
+        *weight = *weight / n;
+        *slope = *slope / n;
+    }
+}
+
 /// Writes `exp(x_i) / Σ exp(x_k)` to `out`.
 #[inline(always)]
 pub(crate) fn softmax<const N: usize>(x: &[Lanes<N>], out: &mut [Lanes<N>]) {
@@ -324,10 +387,10 @@ pub(crate) fn softmax<const N: usize>(x: &[Lanes<N>], out: &mut [Lanes<N>]) {
         keep_lanes_together::<N>();
         *out = (*x - largest).exp();
     }
-    let sum = sum(out);
+    let total = sum(out);
     for out in out {
         keep_lanes_together::<N>();
-        *out = *out / sum;
+        *out = *out / total;
     }
 }
 
@@ -368,8 +431,14 @@ mod tests {
                 epsilon: 1e-10,
             });
         }
+        // Identity: a sum above 1, one below −1, and one between.
+        for activation in [Activation::Identity, Activation::Sigmoid] {
+            functions.push(AttentionFunction::Clamped { activation });
+        }
+        let rows = [1.0, -1.0, 0.3].map(|factor| scores.map(|score| score * factor));
+        let cases = functions.iter().flat_map(|f| rows.map(|row| (*f, row)));
         let mut worst = 0.0f64;
-        for function in functions {
+        for (function, scores) in cases {
             let zeros = || vec![Lanes::<1>::ZERO; scores.len()];
             let (mut weights, mut slopes, mut found) = (zeros(), zeros(), zeros());
             function.row(&lanes(&scores), None, &mut weights, &mut slopes);
@@ -379,17 +448,26 @@ mod tests {
             let tensor = function.weights(&variable, None).unwrap();
             let product = (&tensor * Tensor::new(&x, &Device::Cpu).unwrap()).unwrap();
             let gradients = product.sum_all().unwrap().backward().unwrap();
-            let expected: Vec<f64> = gradients.get(&variable).unwrap().to_vec1().unwrap();
+            let expected: Vec<f64> = match gradients.get(&variable) {
+                Some(gradient) => gradient.to_vec1().unwrap(),
+                None => {
+                    assert_eq!(function.activation(), Activation::One);
+                    vec![0.0; scores.len()]
+                }
+            };
             let weights_expected: Vec<f64> = tensor.to_vec1().unwrap();
             let largest = expected.iter().fold(1.0f64, |m, x| m.max(x.abs()));
             for (found, expected) in found.iter().zip(&expected) {
                 worst = worst.max((found.0[0] - expected).abs() / largest);
             }
-            let slopes_expected: Vec<f64> = function
-                .slopes(&variable, &tensor)
-                .unwrap()
-                .to_vec1()
-                .unwrap();
+            let x = Tensor::new(&x, &Device::Cpu).unwrap();
+            let slopes_tensor = function.slopes(&variable, &tensor).unwrap();
+            let slopes_expected: Vec<f64> = slopes_tensor.to_vec1().unwrap();
+            let pulled = function.pull_back_rows(&tensor, &slopes_tensor, &x);
+            let pulled: Vec<f64> = pulled.unwrap().to_vec1().unwrap();
+            for (pulled, expected) in pulled.iter().zip(&expected) {
+                worst = worst.max((pulled - expected).abs() / largest);
+            }
             let rows = weights.iter().zip(&weights_expected);
             for (found, expected) in rows.chain(slopes.iter().zip(&slopes_expected)) {
                 worst = worst.max((found.0[0] - expected).abs());

@@ -6,16 +6,20 @@
 //! - `tensor`: candle operations on any device and with gradients, blocked over queries; it is also where
 //!   the full map comes from when it is asked for.
 
+mod features;
 mod function;
 mod fused;
+mod kind;
 mod tensor;
 
 use std::ops::Range;
 
 use candle_core::{Result, Tensor, bail};
 
+pub use features::FeatureMap;
 pub(crate) use function::softmax;
 pub use function::{Activation, AttentionFunction};
+pub use kind::{AttentionKind, Features};
 pub(crate) use tensor::BLOCK_ELEMENTS;
 
 use super::{PackedSequences, cpu};
@@ -78,14 +82,14 @@ pub struct AttentionResult {
     pub attn_output: Option<Tensor>,
     /// (num_heads, tokens).
     pub rows: Option<RowStatistics>,
-    /// One (num_heads, q_len, kv_len) float32 tensor per sequence; sequences without tokens have none, so
-    /// the list is as long as the non-empty sequences.
+    /// One (num_heads, q_len, kv_len) tensor per sequence, float32, or float64 for states of float64; sequences
+    /// without tokens have none, so the list is as long as the non-empty sequences.
     pub attn_weights: Option<Vec<Tensor>>,
 }
 
 impl Attention {
-    /// Attention within each sequence. Scores, weights and statistics are float32 whatever the type of the
-    /// states.
+    /// Attention within each sequence. Scores and weights are float64 for states of float64 and float32 for any
+    /// other; statistics are float32.
     pub fn forward(
         &self,
         states: States,
@@ -141,6 +145,11 @@ impl Attention {
             Some(map) => Ok(map),
             None => bail!("a sequence without tokens has no map"),
         }
+    }
+
+    /// Whether there is a fused form for float32 on the CPU: no block of the map is in memory there.
+    pub(crate) fn has_fused_form(&self) -> bool {
+        fused::Function::of(self.function).is_some()
     }
 
     fn check(&self, states: States, sequences: &PackedSequences, wanted: Wanted) -> Result<()> {

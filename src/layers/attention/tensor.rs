@@ -6,7 +6,7 @@
 //! A NaN among the values reaches the output of every query of its sequence here, also of those before it (0 ·
 //! NaN is NaN); the fused form keeps it from them. Statistics of the layer itself do not depend on values.
 
-use candle_core::{D, DType, Device, IndexOp, Result, Tensor};
+use candle_core::{D, DType, IndexOp, Result, Tensor};
 use candle_transformers::utils::build_causal_mask;
 
 use super::{Attention, AttentionResult, States, Wanted};
@@ -30,6 +30,10 @@ pub(super) fn forward(
     let mut maps = Vec::new();
     let value_states = states.value.filter(|_| wanted.attn_output);
     let tracked = states.query.track_op() || states.key.track_op();
+    let dtype = match states.query.dtype() {
+        DType::F64 => DType::F64,
+        _ => DType::F32,
+    };
     for (first, count, length) in sequences.equal_length_runs() {
         // (sequences, heads, length, head_dim)
         let split = |states: &Tensor| -> Result<Tensor> {
@@ -39,10 +43,13 @@ pub(super) fn forward(
                 .transpose(1, 2)?
                 .contiguous()
         };
-        let query = (split(states.query)?.to_dtype(DType::F32)? * attention.scale)?;
-        let key = split(states.key)?.to_dtype(DType::F32)?.t()?;
+        let query = match attention.scale {
+            1.0 => split(states.query)?.to_dtype(dtype)?,
+            scale => (split(states.query)?.to_dtype(dtype)? * scale)?,
+        };
+        let key = split(states.key)?.to_dtype(dtype)?.t()?;
         let value = match value_states {
-            Some(states) => Some((split(states)?.to_dtype(DType::F32)?, states.dtype())),
+            Some(states) => Some((split(states)?.to_dtype(dtype)?, states.dtype())),
             None => None,
         };
         let q_block = if tracked || wanted.attn_weights {
@@ -54,7 +61,7 @@ pub(super) fn forward(
         for q0 in (0..length).step_by(q_block) {
             let q_len = q_block.min(length - q0);
             let kv_len = if attention.causal { q0 + q_len } else { length };
-            let bias = Bias::new(attention, q0, q_len, kv_len, query.device())?;
+            let bias = Bias::new(attention, q0, q_len, kv_len, &query)?;
             let attn_scores = query
                 .narrow(2, q0, q_len)?
                 .matmul(&key.narrow(3, 0, kv_len)?)?;
@@ -103,8 +110,8 @@ pub(super) fn forward(
 
 /// What is added to the scores of a block of queries, and which of them are masked.
 struct Bias {
-    /// (heads, q_len, kv_len) or (1, 1, 1): ALiBi.
-    added: Tensor,
+    /// (heads, q_len, kv_len): ALiBi; none if there is none.
+    added: Option<Tensor>,
     /// (q_len, kv_len): 1 where the key is masked; none if no key is.
     masked: Option<Tensor>,
 }
@@ -115,21 +122,22 @@ impl Bias {
         q0: usize,
         q_len: usize,
         kv_len: usize,
-        device: &Device,
+        of: &Tensor,
     ) -> Result<Self> {
-        let key = Tensor::arange(0, kv_len as i64, device)?.to_dtype(DType::F32)?;
-        let query = Tensor::arange(q0 as i64, (q0 + q_len) as i64, device)?.to_dtype(DType::F32)?;
-        // j − i, exact in float32 for any length a model is trained on.
-        let offset = key
-            .reshape((1, 1, kv_len))?
-            .broadcast_sub(&query.reshape((1, q_len, 1))?)?;
+        let (device, dtype) = (of.device(), of.dtype());
         let added = match &attention.alibi_slopes {
             Some(slopes) => {
-                let slopes: Vec<f32> = slopes.iter().map(|&s| s as f32).collect();
-                let slopes = Tensor::from_vec(slopes, (attention.num_heads, 1, 1), device)?;
-                offset.broadcast_mul(&slopes)?
+                let key = Tensor::arange(0, kv_len as i64, device)?.to_dtype(dtype)?;
+                let query =
+                    Tensor::arange(q0 as i64, (q0 + q_len) as i64, device)?.to_dtype(dtype)?;
+                // j − i, exact in float32 for any length a model is trained on.
+                let offset = key
+                    .reshape((1, 1, kv_len))?
+                    .broadcast_sub(&query.reshape((1, q_len, 1))?)?;
+                let slopes = Tensor::from_slice(slopes, (attention.num_heads, 1, 1), device)?;
+                Some(offset.broadcast_mul(&slopes.to_dtype(dtype)?)?)
             }
-            None => Tensor::zeros((1, 1, 1), DType::F32, device)?,
+            None => None,
         };
         let masked = match attention.causal {
             true => Some(build_causal_mask(q_len, q0, device)?),
@@ -140,9 +148,12 @@ impl Bias {
 
     /// (sequences, heads, q_len, kv_len) scores → weights; a masked weight is exactly 0.
     fn weights(&self, attention: &Attention, attn_scores: &Tensor) -> Result<Tensor> {
-        let scores = attn_scores.broadcast_add(&self.added)?;
+        let scores = match &self.added {
+            Some(added) => &attn_scores.broadcast_add(added)?,
+            None => attn_scores,
+        };
         // Every query sees at least itself, so no row is masked as a whole.
-        attention.function.weights(&scores, self.masked.as_ref())
+        attention.function.weights(scores, self.masked.as_ref())
     }
 }
 
@@ -155,9 +166,9 @@ struct BlockRows {
 }
 
 impl BlockRows {
-    /// Computes the statistics of a (sequences, heads, q_len, kv_len) block of weights.
+    /// Computes the statistics, in float32, of a (sequences, heads, q_len, kv_len) block of weights.
     fn fill(&self, rows: &mut RowStatistics, attn_weights: &Tensor) -> Result<()> {
-        let weights = attn_weights.detach();
+        let weights = attn_weights.detach().to_dtype(DType::F32)?;
         let (count, heads, q_len, _) = weights.dims4()?;
         let flat = |t: Tensor| -> Result<Vec<f32>> { t.flatten_all()?.to_vec1() };
         let total = weights.sum(D::Minus1)?;

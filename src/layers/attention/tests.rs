@@ -45,6 +45,7 @@ fn fused(
 /// f in the plainest form.
 fn plain(activation: Activation, s: f64) -> f64 {
     match activation {
+        Activation::One => 1.0,
         Activation::Exp => s.exp(),
         Activation::Sigmoid => 1.0 / (1.0 + (-s).exp()),
         Activation::Softplus => (1.0 + s.exp()).ln(),
@@ -94,7 +95,8 @@ fn exact_row(
             .iter()
             .map(|s| plain(activation, s + logit_bias))
             .collect(),
-        AttentionFunction::Normalized { activation, .. } => {
+        AttentionFunction::Normalized { activation, .. }
+        | AttentionFunction::Clamped { activation } => {
             scores.iter().map(|s| plain(activation, *s)).collect()
         }
     };
@@ -106,7 +108,11 @@ fn exact_row(
         _ => 0.0,
     };
     if a.function.is_normalized() {
-        let total = weights.iter().sum::<f64>() + epsilon;
+        let sum = weights.iter().sum::<f64>();
+        let total = match a.function {
+            AttentionFunction::Clamped { .. } => sum.abs().max(1.0),
+            _ => sum + epsilon,
+        };
         weights.iter_mut().for_each(|w| *w /= total);
     }
     let output = (0..q.len())
@@ -459,6 +465,7 @@ fn every_function_in_the_tensor_form() {
             activation,
             epsilon,
         });
+        functions.push(AttentionFunction::Clamped { activation });
     }
     let (heads, head_dim, tokens) = (2, 4, 9);
     let mut random = Random(7);

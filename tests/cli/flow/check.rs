@@ -60,7 +60,8 @@ fn statements_hold_where_their_assumptions_do() {
             "{name}"
         );
     }
-    assert_eq!(logistic["3.5 rank one"], ["not_applicable"]);
+    let of_square = &logistic["3.5 rank one"];
+    assert!(of_square.iter().all(|verdict| *verdict == "not_applicable"));
     let from_zero = verdicts(&json, "square-from-zero");
     assert!(
         from_zero["3.5 rank one"]

@@ -1,0 +1,63 @@
+//! Training: tasks on which attention functions are compared, and what trains a small transformer on them
+//! (arXiv 2603.06248, Section 4 and Appendix E).
+//!
+//! | file | what |
+//! |---|---|
+//! | [`tasks`] | induction and classification: samples, batches and the loss |
+//! | [`parameters`] | the variables of a model |
+//! | [`optimizer`] | AdamW as PyTorch has it |
+//! | [`trainer`] | one step after the other |
+//!
+//! The model itself is [`models::small_transformer`](crate::models::small_transformer).
+//!
+//! ```
+//! use attnscope::layers::attention::AttentionKind;
+//! use attnscope::models::small_transformer::{Config, MODEL_TYPE, PositionEmbedding};
+//! use attnscope::random::{NumpyRandom, PythonRandom};
+//! use attnscope::train::{Parameters, Trainer, optimizer, tasks::{Classification, Task}};
+//! use candle_core::{DType, Device};
+//!
+//! # fn main() -> attnscope::Result<()> {
+//! let task = Task::Classification(Classification::default());
+//! let config = Config {
+//!     model_type: MODEL_TYPE.into(),
+//!     hidden_size: 16,
+//!     intermediate_size: 0,
+//!     num_hidden_layers: 1,
+//!     num_attention_heads: 2,
+//!     vocab_size: task.vocab_size(),
+//!     output_size: task.output_size(),
+//!     attention_function: AttentionKind::named("sigmoid_norm").unwrap(),
+//!     attention_intermediate_size: 0,
+//!     position_embedding_type: PositionEmbedding::None,
+//!     max_position_embeddings: 0,
+//!     is_causal: false,
+//!     use_layer_norm: true,
+//!     layer_norm_eps: 1e-5,
+//! };
+//! let parameters = Parameters::random(config, &mut NumpyRandom::new(0), DType::F32, &Device::Cpu)?;
+//! let mut trainer = Trainer::new(parameters, optimizer::settings(1e-2))?;
+//! let samples = task.samples(64, &mut PythonRandom::new(0))?;
+//! let batch = task.batch(&samples);
+//! let first = trainer.step(&task, &batch)?;
+//! for _ in 0..20 {
+//!     trainer.step(&task, &batch)?;
+//! }
+//! assert!(trainer.step(&task, &batch)? < 0.5 * first);
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod optimizer;
+pub mod parameters;
+pub mod tasks;
+pub mod trainer;
+
+pub use parameters::Parameters;
+pub use trainer::Trainer;
+
+use crate::Error;
+
+fn invalid(field: &'static str, message: String) -> Error {
+    Error::Train { field, message }
+}
