@@ -178,7 +178,7 @@ fn facts(groups: &[Group<'_>]) -> String {
             member.followed.run.rate
         ),
     }));
-    if !members(groups).any(|member| is_flow(member)) {
+    if !members(groups).any(is_flow) {
         facts.extend(common(&|member| grouped(member.followed.run.steps)));
     }
     let mut seeds: Vec<u32> = members(groups)
