@@ -33,7 +33,7 @@
 //! | [`inspect`] | one text: the attention map of every head, as a page and as a table |
 //! | [`page`] | self-contained interactive pages: scripts, charts and data in one HTML file |
 //! | [`figures`] | histograms, heat maps, scores by layer and scatter plots of scans, curves of flows, phase maps, as SVG and PNG |
-//! | [`flow`] | the value-softmax model: losses, normalisations, gradient descent from the paper's starting points |
+//! | [`flow`] | the value-softmax model: losses, normalisations, both integrators from the paper's starting points, its statements, phase maps |
 //! | [`train`] | the tasks on which attention functions are compared, and the training of small transformers |
 //! | [`demo`] | the checkpoints and texts that ship in the binary |
 //! | [`machine`] | how much memory and disk there is |
