@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use candle_core::Device;
+use candle_core::{Device, DeviceLocation};
 use rayon::prelude::*;
 
 use super::descent::descend;
@@ -40,6 +40,20 @@ pub enum Backend {
     /// In candle's operations, on a device that has float64. Of a descent that diverges, the record after it is known,
     /// not the update. The flow of functions with a kink (|a|, max(0, a)) has only the other form.
     Tensors(Device),
+}
+
+impl Backend {
+    /// As in records and on the command line: `cpu`, `cuda:0`, ….
+    pub fn name(&self) -> String {
+        match self {
+            Backend::Fused => "cpu".into(),
+            Backend::Tensors(device) => match device.location() {
+                DeviceLocation::Cpu => "cpu".into(),
+                DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+                DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
+            },
+        }
+    }
 }
 
 /// How runs are followed, and what is kept of them.

@@ -6,9 +6,10 @@ use crate::Error;
 use crate::flow::choices::Choices;
 use crate::flow::dormand_prince::Tolerances;
 use crate::flow::experiments::{Experiment, Family};
-use crate::flow::follow::Integrator;
+use crate::flow::follow::{Backend, Integrator};
 use crate::flow::map::Parameter;
 use crate::flow::sigma::Sigma;
+use crate::scan::device::open;
 
 /// Constants that replace those of the paper's notebook.
 #[derive(Debug, Clone, clap::Args)]
@@ -257,6 +258,10 @@ pub struct FollowArgs {
         allow_negative_numbers = true
     )]
     max_steps: Option<u64>,
+
+    /// cpu: one pass per step, eight runs at a time on every core; cuda:N: all runs as one batch of tensors
+    #[arg(long, env = "ATTNSCOPE_DEVICE", default_value = "cpu")]
+    device: String,
 }
 
 /// An integrator by its name.
@@ -269,6 +274,18 @@ pub enum Method {
 }
 
 impl FollowArgs {
+    /// Where runs are followed. `auto` is the CPU, which only thousands of runs leave behind.
+    pub fn backend(&self) -> Result<Backend, Error> {
+        match self.device.as_str() {
+            "cpu" | "auto" => Ok(Backend::Fused),
+            "metal" => Err(Error::Usage(
+                "--device metal: Metal has no float64, which the flow needs; use cpu or cuda:N"
+                    .into(),
+            )),
+            other => Ok(Backend::Tensors(open(other)?.0)),
+        }
+    }
+
     /// The integrator, `default` if none is named.
     pub fn integrator(&self, default: Method) -> Result<Integrator, Error> {
         let method = self.integrator.unwrap_or(default);
@@ -300,6 +317,7 @@ pub fn repeated(
     what: &str,
     choices: &Choices,
     integrator: Integrator,
+    backend: &Backend,
     varied: &[Parameter],
     more: &[(&str, String)],
 ) -> String {
@@ -348,6 +366,7 @@ pub fn repeated(
             add("--max-steps", &tolerances.most_steps.to_string());
         }
     }
+    add("--device", &backend.name());
     for (flag, value) in more {
         add(flag, value);
     }

@@ -13,7 +13,7 @@ use crate::flow::{
     checks::{self, Finding, SQUARE_FROM_ZERO, Statement, Verdict, check},
     choices::check_memory,
     experiments::{ALL, Experiment},
-    follow::{Backend, Records, Settings, follow},
+    follow::{Records, Settings, follow},
     trajectory::Followed,
 };
 use crate::{Error, Result};
@@ -107,6 +107,7 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
 
 fn follow_and_check(args: &Args, quiet: bool) -> Result<Vec<Checked>> {
     let integrator = args.follow.integrator(Method::Flow)?;
+    let backend = args.follow.backend()?;
     let experiments = match &args.experiments[..] {
         [] => all(),
         named => named.to_vec(),
@@ -142,7 +143,7 @@ fn follow_and_check(args: &Args, quiet: bool) -> Result<Vec<Checked>> {
     let followed = follow(
         runs,
         &Settings {
-            backend: Backend::Fused,
+            backend: backend.clone(),
             integrator,
             records: Records::Logarithmic(args.records.get()),
             keep_values: true,

@@ -63,6 +63,7 @@ pub struct Args {
 struct Job<'a> {
     choices: Choices,
     integrator: Integrator,
+    backend: Backend,
     records: usize,
     out: Option<PathBuf>,
     args: &'a Args,
@@ -124,6 +125,7 @@ impl<'a> Job<'a> {
         Ok(Self {
             choices,
             integrator,
+            backend: args.follow.backend()?,
             records,
             out,
             args,
@@ -137,7 +139,7 @@ impl<'a> Job<'a> {
         let followed = follow(
             runs,
             &Settings {
-                backend: Backend::Fused,
+                backend: self.backend.clone(),
                 integrator: self.integrator,
                 records: Records::Logarithmic(self.records),
                 keep_values: true,
@@ -160,7 +162,7 @@ impl<'a> Job<'a> {
                 axes: None,
                 integrator: self.integrator.into(),
                 records: self.records,
-                device: "cpu".into(),
+                device: self.backend.name(),
                 runs: followed.len(),
                 failed: (0..followed.len())
                     .filter(|&run| followed[run].failure.is_some())
@@ -180,7 +182,8 @@ impl<'a> Job<'a> {
     fn repeated(&self) -> String {
         let records = [("--records", self.args.records.to_string())];
         let name = self.choices.name();
-        repeated(name, &self.choices, self.integrator, &[], &records)
+        let (integrator, backend) = (self.integrator, &self.backend);
+        repeated(name, &self.choices, integrator, backend, &[], &records)
     }
 }
 

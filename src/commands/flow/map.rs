@@ -113,7 +113,7 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
             axes: Some([request.x.to_string(), request.y.to_string()]),
             integrator: request.integrator.into(),
             records: 1,
-            device: "cpu".into(),
+            device: request.backend.name(),
             runs: request.runs(),
             failed: Vec::new(),
             files: Vec::new(),
@@ -157,6 +157,7 @@ fn request(args: &Args) -> Result<Request> {
         y,
         measure: args.quantity,
         integrator,
+        backend: args.follow.backend()?,
     })
 }
 
@@ -200,6 +201,7 @@ fn repeat(request: &Request) -> String {
         "map",
         &request.choices,
         request.integrator,
+        &request.backend,
         &[request.x.parameter(), request.y.parameter()],
         &[
             ("--experiment", request.choices.name().into()),

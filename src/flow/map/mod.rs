@@ -44,7 +44,7 @@ impl Measure {
 }
 
 /// A map to be made.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Request {
     /// One problem, and its replicas; the axes replace two of its choices.
     pub choices: Choices,
@@ -56,6 +56,8 @@ pub struct Request {
     pub measure: Measure,
     /// With what runs are followed.
     pub integrator: Integrator,
+    /// Where it is followed.
+    pub backend: Backend,
 }
 
 /// A pair of values, and where its replicas ended.
@@ -225,7 +227,7 @@ pub fn map(request: &Request, finished: impl Fn(usize) + Sync) -> Result<Map> {
     let followed = follow(
         runs.into_iter().flatten().collect(),
         &Settings {
-            backend: Backend::Fused,
+            backend: request.backend.clone(),
             integrator: request.integrator,
             records: Records::Logarithmic(1),
             keep_values: false,
