@@ -13,6 +13,8 @@ use attnscope::flow::{
 use attnscope::layers::attention::Activation;
 use candle_core::Device;
 
+use crate::support;
+
 fn flow(runs: Vec<Run>, relative: f64, count: usize) -> Vec<Followed> {
     let settings = Settings {
         backend: Backend::Fused,
@@ -322,34 +324,40 @@ fn tensors_agree_with_the_fused_form() {
             };
             follow(runs.clone(), &settings, |_| ()).unwrap()
         };
-        let tensors = followed(Backend::Tensors(Device::Cpu));
-        let fused = followed(Backend::Fused);
-        let mut worst = (0.0, String::new());
-        for (tensors, fused) in tensors.iter().zip(&fused) {
-            let name = format!(
-                "{} {}",
-                fused.run.experiment,
-                fused.run.problem.model().sigma()
-            );
-            assert!(
-                tensors.failure.is_none() && fused.failure.is_none(),
-                "{name}"
-            );
-            let (x, y) = (&tensors.trajectory, &fused.trajectory);
-            assert_eq!(x.times, y.times);
-            for (x, y) in [
-                (&x.scores, &y.scores),
-                (&x.values, &y.values),
-                (&x.strengths, &y.strengths),
-            ] {
-                let difference = difference(x, y);
-                if difference > worst.0 {
-                    worst = (difference, name.clone());
+        // Metal has no float64.
+        for device in support::devices()
+            .into_iter()
+            .filter(|device| !device.is_metal())
+        {
+            let tensors = followed(Backend::Tensors(device.clone()));
+            let fused = followed(Backend::Fused);
+            let mut worst = (0.0, String::new());
+            for (tensors, fused) in tensors.iter().zip(&fused) {
+                let name = format!(
+                    "{} {}",
+                    fused.run.experiment,
+                    fused.run.problem.model().sigma()
+                );
+                assert!(
+                    tensors.failure.is_none() && fused.failure.is_none(),
+                    "{name}"
+                );
+                let (x, y) = (&tensors.trajectory, &fused.trajectory);
+                assert_eq!(x.times, y.times);
+                for (x, y) in [
+                    (&x.scores, &y.scores),
+                    (&x.values, &y.values),
+                    (&x.strengths, &y.strengths),
+                ] {
+                    let difference = difference(x, y);
+                    if difference > worst.0 {
+                        worst = (difference, name.clone());
+                    }
                 }
             }
+            println!("{} runs, {device:?}, {integrator:?}: {worst:?}", runs.len());
+            assert!(worst.0 < 1e-10, "{worst:?}");
         }
-        println!("{} runs, {integrator:?}: {worst:?}", runs.len());
-        assert!(worst.0 < 1e-10, "{worst:?}");
     }
 }
 
