@@ -211,7 +211,7 @@ pub enum Error {
 
     /// A run of the flow has left the finite numbers, or cannot go on.
     #[error(
-        "flow: the run diverged: {} after {after}; {}; {remedy}",
+        "flow: the run ended early: {} after {after}; {}; {remedy}",
         not_finite(quantity, found),
         kept(*recorded, *last_recorded)
     )]
