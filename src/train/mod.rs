@@ -7,6 +7,7 @@
 //! | [`parameters`] | the variables of a model |
 //! | [`optimizer`] | AdamW as PyTorch has it |
 //! | [`trainer`] | one step after the other |
+//! | [`metrics`] | what is measured of a trained model: accuracy, sinks, sparsity, flip rates |
 //!
 //! The model itself is [`models::small_transformer`](crate::models::small_transformer).
 //!
@@ -48,6 +49,7 @@
 //! # }
 //! ```
 
+pub mod metrics;
 pub mod optimizer;
 pub mod parameters;
 pub mod tasks;

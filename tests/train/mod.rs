@@ -1,6 +1,7 @@
 //! Training: the small transformer against the paper's own program, its gradients, and the tasks.
 
 mod gradients;
+mod metrics;
 mod oracle;
 mod parameters;
 mod refusals;
