@@ -5,6 +5,7 @@ mod metrics;
 mod oracle;
 mod parameters;
 mod refusals;
+mod run;
 mod scan;
 mod tasks;
 
