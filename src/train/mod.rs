@@ -9,6 +9,7 @@
 //! | [`trainer`] | one step after the other |
 //! | [`mod@run`] | a whole run: samples, epochs, how it ended |
 //! | [`metrics`] | what is measured of a trained model: accuracy, sinks, sparsity, flip rates |
+//! | [`checkpoint`] | a trained model as a directory that a scan takes |
 //!
 //! The model itself is [`models::small_transformer`](crate::models::small_transformer).
 //!
@@ -50,6 +51,7 @@
 //! # }
 //! ```
 
+pub mod checkpoint;
 pub mod metrics;
 pub mod optimizer;
 pub mod parameters;

@@ -1,5 +1,6 @@
 //! Training: the small transformer against the paper's own program, its gradients, and the tasks.
 
+mod checkpoint;
 mod gradients;
 mod metrics;
 mod oracle;
