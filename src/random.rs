@@ -185,6 +185,14 @@ impl PythonRandom {
             sample
         })
     }
+
+    /// `random.shuffle(items)`.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for i in (1..items.len()).rev() {
+            let j = self.below(i + 1);
+            items.swap(i, j);
+        }
+    }
 }
 
 /// The largest population that `random.sample` shuffles in a pool: 21, plus for `k > 5` the smallest
@@ -283,6 +291,19 @@ mod tests {
                 6745769884264228881
             ]
         );
+    }
+
+    /// >>> random.seed(7); x = list(range(10)); random.shuffle(x); x; y = list(range(7)); random.shuffle(y); y
+    #[test]
+    fn shuffles_are_those_of_cpython() {
+        let mut random = PythonRandom::new(7);
+        let mut shuffled = |n: usize| -> Vec<usize> {
+            let mut items = (0..n).collect::<Vec<_>>();
+            random.shuffle(&mut items);
+            items
+        };
+        assert_eq!(shuffled(10), [8, 3, 1, 4, 7, 0, 9, 6, 2, 5]);
+        assert_eq!(shuffled(7), [3, 2, 5, 6, 0, 1, 4]);
     }
 
     /// >>> [21 + (4 ** math.ceil(math.log(k * 3, 4)) if k > 5 else 0) for k in (0, 5, 6, 21, 22, 85, 86, 1000)]

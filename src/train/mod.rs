@@ -7,6 +7,9 @@
 //! | [`parameters`] | the variables of a model |
 //! | [`optimizer`] | AdamW as PyTorch has it |
 //! | [`trainer`] | one step after the other |
+//! | [`mod@run`] | a whole run: samples, epochs, how it ended |
+//! | [`metrics`] | what is measured of a trained model: accuracy, sinks, sparsity, flip rates |
+//! | [`checkpoint`] | a trained model as a directory that a scan takes |
 //!
 //! The model itself is [`models::small_transformer`](crate::models::small_transformer).
 //!
@@ -48,12 +51,16 @@
 //! # }
 //! ```
 
+pub mod checkpoint;
+pub mod metrics;
 pub mod optimizer;
 pub mod parameters;
+pub mod run;
 pub mod tasks;
 pub mod trainer;
 
 pub use parameters::Parameters;
+pub use run::run;
 pub use trainer::Trainer;
 
 use crate::Error;

@@ -1,9 +1,12 @@
 //! Training: the small transformer against the paper's own program, its gradients, and the tasks.
 
+mod checkpoint;
 mod gradients;
+mod metrics;
 mod oracle;
 mod parameters;
 mod refusals;
+mod run;
 mod scan;
 mod tasks;
 

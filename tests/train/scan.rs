@@ -24,7 +24,7 @@ use serde_json::json;
 use super::config;
 use crate::scan::{request, spelled, word_tokenizer};
 
-struct Silent;
+pub struct Silent;
 
 impl Progress for Silent {
     fn advance(&self, _: u64) {}
@@ -72,7 +72,7 @@ fn write_texts(path: &Path, texts: &[Vec<u32>]) {
 
 /// Sums of a head over the rows of a map, in float64 and in the plainest form: largest share, share of key 0, largest
 /// weight, total, entropy.
-fn sums(map: &Tensor, head: usize, causal: bool) -> [f64; 5] {
+pub fn sums(map: &Tensor, head: usize, causal: bool) -> [f64; 5] {
     let map: Vec<Vec<Vec<f32>>> = map.to_vec3().unwrap();
     let mut sums = [0f64; 5];
     for (query, row) in map[head].iter().enumerate() {

@@ -12,6 +12,7 @@ use crate::layers::{
     attention::{Attention, FeatureMap, Features, States, Wanted},
 };
 use crate::models::LayerPart;
+use crate::observe::{AttentionObserver, attend};
 
 /// Where the tensors come from: by name, of the shape that is given.
 pub type Source<'a> = &'a dyn Fn(&str, &[usize]) -> crate::Result<Tensor>;
@@ -72,6 +73,46 @@ impl Network {
         sequences: &PackedSequences,
         attn_weights: bool,
     ) -> Result<Output> {
+        let wanted = Wanted {
+            attn_output: true,
+            rows: false,
+            attn_weights,
+        };
+        let mut maps = Vec::new();
+        let logits = self.pass(input_ids, sequences, |_, attention, states| {
+            let result = attention.forward(states, sequences, wanted)?;
+            maps.extend(result.attn_weights);
+            Ok(result.attn_output)
+        })?;
+        Ok(Output {
+            logits,
+            attn_weights: maps,
+        })
+    }
+
+    /// The same pass, telling `observer` about the attention of every layer as a scan does. Returns the logits, (tokens,
+    /// output_size).
+    ///
+    /// # Errors
+    /// As [`Network::forward`], and those of the observer.
+    pub fn observe(
+        &self,
+        input_ids: &[u32],
+        sequences: &PackedSequences,
+        observer: &mut dyn AttentionObserver,
+    ) -> Result<Tensor> {
+        self.pass(input_ids, sequences, |layer_idx, attention, states| {
+            attend(attention, layer_idx, states, sequences, true, observer)
+        })
+    }
+
+    /// Ids to logits; `attend` is what happens between the queries and keys of a layer and its attention output.
+    fn pass(
+        &self,
+        input_ids: &[u32],
+        sequences: &PackedSequences,
+        mut attend: impl FnMut(usize, &Attention, States) -> Result<Option<Tensor>>,
+    ) -> Result<Tensor> {
         let rows =
             |table: &Tensor, ids: &[u32]| table.index_select(&Tensor::new(ids, table.device())?, 0);
         let tokens = rows(&self.embedding, input_ids)?;
@@ -80,27 +121,15 @@ impl Network {
             None => None,
         };
         let mut hidden_states = join(self.position_type, tokens, positions)?;
-        let wanted = Wanted {
-            attn_output: true,
-            rows: false,
-            attn_weights,
-        };
-        let mut maps = Vec::new();
-        for block in &self.blocks {
+        for (layer_idx, block) in self.blocks.iter().enumerate() {
             let next = block.forward(&hidden_states, |states| {
-                let result = block.attention.forward(states, sequences, wanted)?;
-                maps.extend(result.attn_weights);
-                Ok(result.attn_output)
+                attend(layer_idx, &block.attention, states)
             })?;
             if let Some(next) = next {
                 hidden_states = next;
             }
         }
-        let logits = self.head.logits(&self.head.norm(&hidden_states)?)?;
-        Ok(Output {
-            logits,
-            attn_weights: maps,
-        })
+        self.head.logits(&self.head.norm(&hidden_states)?)
     }
 
     /// Where its tensors are.

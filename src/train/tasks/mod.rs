@@ -84,6 +84,31 @@ impl Task {
         }
     }
 
+    /// The name of a token: `BOS` or `CLS` for 0, else its number; of a shifted one that of the token which it repeats,
+    /// and an apostrophe.
+    pub fn token(&self, id: u32) -> String {
+        let (first, unshifted) = match self {
+            Task::Induction(task) => ("BOS", task.vocab_size),
+            Task::Classification(task) => ("CLS", task.vocab_size),
+        };
+        let name = |id: usize| match id {
+            0 => first.to_owned(),
+            id => id.to_string(),
+        };
+        match id as usize {
+            id if (unshifted..unshifted.saturating_mul(2)).contains(&id) => {
+                format!("{}'", name(id - unshifted))
+            }
+            id => name(id),
+        }
+    }
+
+    /// A sequence as text: the names of its tokens with spaces between them.
+    pub fn text(&self, input_ids: &[u32]) -> String {
+        let names: Vec<String> = input_ids.iter().map(|&id| self.token(id)).collect();
+        names.join(" ")
+    }
+
     /// The samples as one batch.
     pub fn batch(&self, samples: &[Sample]) -> Batch {
         let lengths: Vec<usize> = samples.iter().map(|s| s.input_ids.len()).collect();

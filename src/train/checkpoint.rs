@@ -1,0 +1,125 @@
+//! A trained model as a checkpoint directory, which a scan takes.
+
+use std::{borrow::Cow, path::Path};
+
+use candle_core::{DType, Tensor};
+use safetensors::{Dtype, View};
+use tokenizers::{
+    Tokenizer, models::wordlevel::WordLevel, pre_tokenizers::whitespace::WhitespaceSplit,
+};
+
+use super::{Parameters, tasks::Task};
+use crate::{
+    Error, Result,
+    checkpoint::SINGLE_FILE,
+    store::{create_directory, refuse_existing, write_atomically, write_json},
+};
+
+const CONFIG: &str = "config.json";
+const TOKENIZER: &str = "tokenizer.json";
+
+/// Fails if `dir` holds one of the files of a checkpoint.
+///
+/// # Errors
+/// [`Error::OutDir`] with the file's name.
+pub fn refuse_occupied(dir: &Path) -> Result<()> {
+    let files = [CONFIG, SINGLE_FILE, TOKENIZER];
+    refuse_existing(dir, files.iter().map(|name| dir.join(name)), "checkpoint")
+}
+
+/// Writes `config.json`, `tokenizer.json` and `model.safetensors` into `dir`, which is created if need be. Without
+/// `config.json`, which comes last, a directory is no checkpoint.
+///
+/// The tokenizer knows the names of [`Task::token`] and nothing else: it turns [`Task::text`] into the very ids, and
+/// refuses other words.
+///
+/// # Errors
+/// [`Error::OutDir`] where there is a checkpoint already, and what the disk refuses.
+pub fn write(dir: &Path, task: &Task, parameters: &Parameters) -> Result<()> {
+    refuse_occupied(dir)?;
+    let tokenizer = tokenizer(task, &dir.join(TOKENIZER))?;
+    let weights = weights(parameters, &dir.join(SINGLE_FILE))?;
+    create_directory(dir)?;
+    write_atomically(&dir.join(TOKENIZER), tokenizer.as_bytes())?;
+    write_atomically(&dir.join(SINGLE_FILE), &weights)?;
+    write_json(&dir.join(CONFIG), parameters.config())
+}
+
+/// The content of `tokenizer.json`.
+fn tokenizer(task: &Task, path: &Path) -> Result<String> {
+    let failed = |error: tokenizers::Error| Error::Tokenizer {
+        path: path.into(),
+        message: format!("the tokenizer cannot be made: {error}"),
+    };
+    let vocabulary = (0..task.vocab_size() as u32).map(|id| (task.token(id), id));
+    let words = WordLevel::builder().vocab(vocabulary.collect());
+    let mut tokenizer = Tokenizer::new(words.build().map_err(failed)?);
+    tokenizer.with_pre_tokenizer(Some(WhitespaceSplit));
+    tokenizer.to_string(true).map_err(failed)
+}
+
+/// The content of `model.safetensors`.
+fn weights(parameters: &Parameters, path: &Path) -> Result<Vec<u8>> {
+    let mut tensors = Vec::new();
+    for (name, variable) in parameters.variables() {
+        tensors.push((name.as_str(), Entries::of(variable)?));
+    }
+    // What transformers and others look for to know the tensors' origin.
+    let origin = [("format".to_owned(), "pt".to_owned())].into();
+    safetensors::serialize(tensors, Some(origin)).map_err(|error| Error::Checkpoint {
+        path: path.into(),
+        message: format!("the weights do not make a safetensors file: {error}"),
+    })
+}
+
+/// A tensor in little-endian bytes.
+struct Entries {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Entries {
+    fn of(tensor: &Tensor) -> Result<Self> {
+        let flat = tensor.flatten_all()?;
+        let (dtype, bytes) = match tensor.dtype() {
+            DType::F64 => {
+                let entries = flat.to_vec1::<f64>()?;
+                (
+                    Dtype::F64,
+                    entries.iter().flat_map(|x| x.to_le_bytes()).collect(),
+                )
+            }
+            _ => {
+                let entries = flat.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+                (
+                    Dtype::F32,
+                    entries.iter().flat_map(|x| x.to_le_bytes()).collect(),
+                )
+            }
+        };
+        Ok(Self {
+            dtype,
+            shape: tensor.dims().to_vec(),
+            bytes,
+        })
+    }
+}
+
+impl View for Entries {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}
