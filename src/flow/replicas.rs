@@ -168,7 +168,7 @@ impl<const N: usize> System for Replicas<'_, N> {
             }
         };
         for (score, (at, sides)) in from.score_entries().zip(sides).enumerate() {
-            for lane in 0..N {
+            for (lane, &step) in steps.iter().enumerate() {
                 let side = sides.0[lane];
                 if side * to.entries[at].0[lane] >= 0.0 {
                     continue;
@@ -176,7 +176,7 @@ impl<const N: usize> System for Replicas<'_, N> {
                 let value = |place: f64| {
                     let moves = extension(place).into_iter().zip(slopes);
                     let moves = moves.map(|(b, slope)| b * slope.entries[at].0[lane]);
-                    side * (from.entries[at].0[lane] + steps[lane] * moves.sum::<f64>())
+                    side * (from.entries[at].0[lane] + step * moves.sum::<f64>())
                 };
                 let crossing = Crossing {
                     place: root(value),
@@ -192,13 +192,13 @@ impl<const N: usize> System for Replicas<'_, N> {
         let outward = self.kernel.outward(to).to_vec();
         let mut between = State::zeros(self.model);
         for (score, outward) in outward.into_iter().enumerate() {
-            for lane in 0..N {
+            for (lane, &step) in steps.iter().enumerate() {
                 if self.held[score].0[lane] == 0.0 || outward.0[lane] <= 0.0 {
                     continue;
                 }
                 let kernel = &mut self.kernel;
                 let value = |place: f64| {
-                    let factors = extension(place).map(|b| Lanes::splat(b * steps[lane]));
+                    let factors = extension(place).map(|b| Lanes::splat(b * step));
                     combine(factors, from, slopes, &mut between);
                     -kernel.outward(&between)[score].0[lane]
                 };

@@ -255,7 +255,7 @@ fn divergence_saves_what_was_recorded() {
     let error = error.unwrap_or_else(|| panic!("{finished}"));
     for part in [
         "square (sum, dim 10, seed 42)",
-        "diverged",
+        "ended early",
         "updates at rate 500",
         "smaller rate",
         "saved in d",
