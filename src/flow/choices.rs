@@ -162,6 +162,17 @@ impl Choices {
         bytes.sum::<f64>() as u64
     }
 
+    /// Bytes that writing tables and figures of the runs takes besides: of one run at a time what follows from its
+    /// records, and pieces of a table whose size does not depend on the run.
+    pub fn memory_to_write(&self, records: usize) -> u64 {
+        let of_run = self.dims.iter().map(|&dim| {
+            let shape = self.shape(dim);
+            let numbers = shape.dimensions.positions as f64 + 2.0 * shape.rows as f64;
+            8.0 * (records as f64 + 1.0) * numbers
+        });
+        of_run.fold(0.0, f64::max) as u64 + WRITING
+    }
+
     /// The runs: for each number of scores, each σ and each condition number those under all seeds.
     ///
     /// # Errors
@@ -280,6 +291,9 @@ impl Choices {
         }
     }
 }
+
+/// A row group of a table in the making, with its columns, and a figure, in bytes.
+const WRITING: u64 = 256 << 20;
 
 /// A larger number of updates is not exact as a float64.
 const MOST_STEPS: f64 = 9_007_199_254_740_992.0;

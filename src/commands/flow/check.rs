@@ -112,6 +112,9 @@ fn follow_and_check(args: &Args, quiet: bool) -> Result<Vec<Checked>> {
         [] => all(),
         named => named.to_vec(),
     };
+    if experiments.len() > 1 {
+        args.choices.check_some_has(&experiments)?;
+    }
     let (mut runs, mut needed) = (Vec::new(), 0u64);
     let mut all_choices = Vec::new();
     for (at, experiment) in experiments.iter().enumerate() {
@@ -125,9 +128,10 @@ fn follow_and_check(args: &Args, quiet: bool) -> Result<Vec<Checked>> {
             )));
         }
         let own = match experiments.len() {
-            1 => args.choices.clone(),
-            _ => args.choices.of_all(experiment),
+            1 => Some(args.choices.clone()),
+            _ => args.choices.of_all(experiment, integrator),
         };
+        let Some(own) = own else { continue };
         let choices = own.choices(experiment, args.replicas.get(), integrator)?;
         needed = needed.saturating_add(choices.memory(args.records.get(), true));
         all_choices.push(choices);

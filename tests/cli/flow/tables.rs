@@ -258,7 +258,7 @@ fn divergence_saves_what_was_recorded() {
         "ended early",
         "updates at rate 500",
         "smaller rate",
-        "saved in d",
+        "tables and figures are in d",
     ] {
         assert!(
             finished.stderr.contains(part),
