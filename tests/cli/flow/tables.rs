@@ -300,5 +300,8 @@ fn divergence_saves_what_was_recorded() {
     let finished = world.run(&alone).ends(1);
     assert!(finished.stderr.contains("no --out"), "{finished}");
     let failure = finished.json()["runs"][0]["failure"].clone();
-    assert!(failure.as_str().unwrap().contains("diverged"), "{failure}");
+    assert!(
+        failure.as_str().unwrap().contains("ended early"),
+        "{failure}"
+    );
 }
