@@ -14,6 +14,7 @@ use attnscope::flow::experiments::{
 };
 use attnscope::flow::follow::{Backend, Integrator, Records, Settings, follow};
 use attnscope::flow::trajectory::Followed;
+use candle_core::Device;
 
 #[global_allocator]
 static ALLOCATOR: attnscope::allocator::MiMalloc = attnscope::allocator::MiMalloc;
@@ -57,8 +58,9 @@ fn main() {
         line(experiment.name, [pace, descent, flow]);
     }
     line("all", sums);
-    replicas(flow);
-    replicas(Integrator::Descent);
+    replicas(flow, Backend::Fused);
+    replicas(flow, Backend::Tensors(Device::Cpu));
+    replicas(Integrator::Descent, Backend::Fused);
 }
 
 fn line(name: &str, [peer, descent, flow]: [f64; 3]) {
@@ -96,11 +98,14 @@ fn go(runs: &[Run], settings: &Settings) -> Vec<Followed> {
 
 /// The median of [`ROUNDS`], records and what is computed for them included.
 fn seconds(runs: &[Run], integrator: Integrator, records: usize) -> f64 {
-    let settings = settings(integrator, Records::Logarithmic(records));
+    median(runs, &settings(integrator, Records::Logarithmic(records)))
+}
+
+fn median(runs: &[Run], settings: &Settings) -> f64 {
     let mut seconds: Vec<f64> = (0..ROUNDS)
         .map(|_| {
             let start = Instant::now();
-            go(runs, &settings);
+            go(runs, settings);
             start.elapsed().as_secs_f64()
         })
         .collect();
@@ -145,10 +150,15 @@ fn compare(experiment: &Experiment, peer: &serde_json::Value) {
 }
 
 /// Many replicas of the logistic experiment to t = 10^5, recorded at the end.
-fn replicas(integrator: Integrator) {
-    let name = match integrator {
-        Integrator::Descent => "gd",
-        Integrator::Flow(_) => "flow",
+fn replicas(integrator: Integrator, backend: Backend) {
+    let (name, form) = match (integrator, &backend) {
+        (Integrator::Descent, _) => ("gd", "fused"),
+        (Integrator::Flow(_), Backend::Fused) => ("flow", "fused"),
+        (Integrator::Flow(_), Backend::Tensors(_)) => ("flow", "tensors on the CPU"),
+    };
+    let settings = Settings {
+        backend,
+        ..settings(integrator, Records::Logarithmic(1))
     };
     let mut one = 0.0;
     // A thousand descents take a minute; the flow's do not.
@@ -162,12 +172,12 @@ fn replicas(integrator: Integrator) {
                     .expect("the notebook's constants are fine")
             })
             .collect();
-        let all = seconds(&runs, integrator, 1);
+        let all = median(&runs, &settings);
         if count == 1 {
             one = all;
         }
         println!(
-            "{name}: {count:>4} replicas to t = 10^5: {all:.4} s, {:.1} µs each, {:.3} of one alone",
+            "{name}, {form}: {count:>4} replicas to t = 10^5: {all:.4} s, {:.1} µs each, {:.3} of one alone",
             1e6 * all / f64::from(count),
             all / f64::from(count) / one
         );

@@ -174,7 +174,7 @@ pub enum Error {
     },
 
     /// The operating system refused.
-    #[error("{}: {source}{}", path.display(), io_remedy(source))]
+    #[error("{}: {source}{}", path.display(), io_remedy(path, source))]
     Io {
         /// The file or directory concerned.
         path: PathBuf,
@@ -211,7 +211,7 @@ pub enum Error {
 
     /// A run of the flow has left the finite numbers, or cannot go on.
     #[error(
-        "flow: the run diverged: {} after {after}; {}; {remedy}",
+        "flow: the run ended early: {} after {after}; {}; {remedy}",
         not_finite(quantity, found),
         kept(*recorded, *last_recorded)
     )]
@@ -292,8 +292,14 @@ fn is_out_of_memory(error: &candle_core::Error) -> bool {
     message.contains("out_of_memory") || message.contains("out of memory")
 }
 
-fn io_remedy(error: &std::io::Error) -> &'static str {
+fn io_remedy(path: &Path, error: &std::io::Error) -> &'static str {
     match error.kind() {
+        // A table for a person, from any command.
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+            if path == Path::new("stdout") =>
+        {
+            " (free some space, or print somewhere else)"
+        }
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
             " (free some space, then run the same command again, a scan with --resume)"
         }

@@ -4,9 +4,12 @@
 //! Hairer, Nørsett and Wanner describe (*Solving Ordinary Differential Equations I*, II.4–II.6). Every replica has its
 //! own time, step size and error, so that it goes the same way whichever others are beside it.
 //!
-//! Where σ has a kink (|a|, max(0, a)) a step keeps to the branch in which it began; a score that leaves its branch
-//! is stopped where it crosses 0 and stays there. That is the solution in Filippov's sense: at the kink of |a| the slopes
-//! on both sides point to 0 wherever one can arrive there, and beyond that of max(0, a) they are 0.
+//! Where σ has a kink (|a|, max(0, a)) a step keeps to the branch in which it began, and ends where a score reaches 0. The
+//! score stays there: the slopes on both sides of |a| point to 0 wherever one can arrive at it, and below that of
+//! max(0, a) there is none. Once the slopes of |a| point away from 0 the score leaves again. The equations do not say to
+//! which side, which makes no difference to weights and loss; here it is the one from which it came. That is the limit of
+//! gradient descent at small rates, whose scores jump about the kink, too. A score that *starts* at 0 stays there,
+//! as `sign(0) = 0` in the notebook has it.
 
 use super::trajectory::Track;
 use crate::{Error, Result};
@@ -71,7 +74,7 @@ pub(super) trait System {
         chosen: &[Option<(u64, f64)>],
         tracks: &mut [Track],
     ) -> Result<()>;
-    /// Writes where in the step each replica's first score crosses a kink, if one does.
+    /// Writes where in the step a score of each replica first comes to a kink or leaves it, if one does.
     fn crossings(
         &mut self,
         from: &Self::State,
@@ -80,7 +83,7 @@ pub(super) trait System {
         steps: &[f64],
         out: &mut [Option<Crossing>],
     );
-    /// Puts a score that has crossed its kink onto it, where it stays.
+    /// Puts a score that has come to its kink onto it, or lets it go.
     fn settle(&mut self, at: &mut Self::State, replica: usize, crossing: Crossing);
 }
 
@@ -91,6 +94,8 @@ pub(super) struct Crossing {
     pub(super) place: f64,
     /// Which score, counted over all rows.
     pub(super) score: usize,
+    /// Whether it leaves.
+    pub(super) leaves: bool,
 }
 
 /// Slopes of a step; the last is the first of the next.

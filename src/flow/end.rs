@@ -32,7 +32,8 @@ impl Concentration {
             terms.sum::<f64>().max(0.0)
         });
         Some(Concentration {
-            largest,
+            // −0 is 0.
+            largest: largest + 0.0,
             coordinate,
             entropy,
         })
@@ -92,7 +93,8 @@ impl Followed {
             strength: *strengths.last()?,
             weights,
             scores: &scores[from..],
-            largest_weight: rows.iter().map(|row| row.largest).sum::<f64>() / count,
+            // The sum of no more than −0 is −0.
+            largest_weight: rows.iter().map(|row| row.largest).sum::<f64>() / count + 0.0,
             coordinate: rows
                 .iter()
                 .all(|row| row.coordinate == first)
@@ -121,5 +123,7 @@ mod tests {
             assert_eq!(Concentration::of(undefined).unwrap().entropy, None);
         }
         assert_eq!(Concentration::of(&[]), None);
+        let zero = Concentration::of(&[-0.0, -1.0]).unwrap().largest;
+        assert_eq!(zero.to_bits(), 0.0f64.to_bits());
     }
 }

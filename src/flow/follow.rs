@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use candle_core::Device;
+use candle_core::{Device, DeviceLocation};
 use rayon::prelude::*;
 
 use super::descent::descend;
@@ -42,6 +42,20 @@ pub enum Backend {
     Tensors(Device),
 }
 
+impl Backend {
+    /// As in records and on the command line: `cpu`, `cuda:0`, ….
+    pub fn name(&self) -> String {
+        match self {
+            Backend::Fused => "cpu".into(),
+            Backend::Tensors(device) => match device.location() {
+                DeviceLocation::Cpu => "cpu".into(),
+                DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+                DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
+            },
+        }
+    }
+}
+
 /// How runs are followed, and what is kept of them.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -59,7 +73,8 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Records {
     /// At the start, and at so many times that are equally spaced on a logarithmic axis, from one update (or t = rate)
-    /// to the end. Gradient descent has fewer where they fall on the same update.
+    /// to the end. Gradient descent has fewer where they fall on the same update; of a flow that ends before 100 × rate
+    /// the first is at a ten-thousandth of its end.
     Logarithmic(usize),
     /// After these numbers of updates (or at rate × these), which ascend; a run ends with the last.
     At(Vec<u64>),
@@ -72,10 +87,15 @@ impl Records {
             Records::At(updates) => updates.iter().map(|&at| at as f64).collect(),
             Records::Logarithmic(count) => {
                 let (steps, last) = (run.steps as f64, count.saturating_sub(1).max(1) as f64);
+                // Of a flow that ends soon after t = rate, or there, most would lie close to its end.
+                let first = match whole || steps >= 100.0 {
+                    true => 1.0,
+                    false => 1e-4 * steps,
+                };
                 let spaced = (0..*count).map(|k| {
                     let at = match k as f64 {
                         k if k == last || *count == 1 => steps,
-                        k => steps.powf(k / last),
+                        k => first * (steps / first).powf(k / last),
                     };
                     if whole { at.round() } else { at }
                 });
@@ -131,7 +151,8 @@ pub fn follow(
     Ok(runs.into_par_iter().zip(by_run).map(finish).collect())
 }
 
-fn check(run: &Run, settings: &Settings) -> Result<()> {
+/// Fails for what [`follow`] refuses, before anything is followed.
+pub(crate) fn check(run: &Run, settings: &Settings) -> Result<()> {
     if !(run.rate > 0.0 && run.rate.is_finite()) {
         let message = format!("is {}; it must be above 0, like 0.1", run.rate);
         return Err(invalid("rate", message));

@@ -232,6 +232,18 @@ impl<const N: usize> Kernel<N> {
         }
     }
 
+    /// Which way each score of |a| would be driven away from 0 at `at`: above 0 outwards, below 0 back. Rows × d.
+    pub(super) fn outward(&mut self, at: &State<N>) -> &[Lanes<N>] {
+        self.forward(at);
+        // |a_i| moves by −f′²/n (x_i − σᵀx), of which only the sign matters.
+        self.slopes.fill(Lanes::ONE);
+        self.backward(at);
+        for gradient in &mut self.score_gradient {
+            *gradient = -*gradient;
+        }
+        &self.score_gradient
+    }
+
     /// Holds every score that σ sees in the branch of its kink in which it is now, until this is called again.
     pub(super) fn hold_sides(&mut self, at: &State<N>) {
         let activation = self.function.activation();

@@ -146,6 +146,7 @@ impl Draw {
 
     /// Regression. Seed; V = randn(p, d), a = randn(d), X = randn(samples, p), y = randn(samples). The singular
     /// values of X are replaced by equally spaced ones from 1 to 1 / `condition_number`; its singular vectors stay.
+    /// Fails for a condition number above 1 where there is one singular value only.
     pub fn regression(&self, samples: usize, condition_number: f64) -> Result<Problem> {
         if !(condition_number >= 1.0 && condition_number.is_finite()) {
             return Err(invalid(
@@ -161,6 +162,14 @@ impl Draw {
                 "samples",
                 format!(
                     "{samples} rows of {p} entries cannot be drawn; give at least one, and not too many"
+                ),
+            ));
+        }
+        if samples.min(p) == 1 && condition_number > 1.0 {
+            return Err(invalid(
+                "condition number",
+                format!(
+                    "is {condition_number}, but a design of {samples} × {p} has one singular value; take condition number 1, or more samples and predictions"
                 ),
             ));
         }

@@ -6,13 +6,21 @@ use super::kernel::{Kernel, State};
 use super::model::Model;
 use super::trajectory::Track;
 use crate::Result;
+use crate::layers::attention::Activation;
 use crate::layers::cpu::with_simd;
 use crate::layers::lanes::{Lanes, keep_lanes_together};
+
+/// How near to a step's start a score may come to its kink or leave it: time must go on.
+const EARLIEST: f64 = 1e-9;
 
 /// N alike runs.
 pub(super) struct Replicas<'a, const N: usize> {
     model: &'a Model,
     kernel: Kernel<N>,
+    /// For every score that came to the kink of |a| and stays there, from which side; 0 for all others.
+    held: Vec<Lanes<N>>,
+    /// Whether σ is at rest on one side of its kink, as max(0, a) is, so that nothing leaves it.
+    stays: bool,
 }
 
 impl<'a, const N: usize> Replicas<'a, N> {
@@ -22,7 +30,14 @@ impl<'a, const N: usize> Replicas<'a, N> {
         let state = State::new(model, runs.map(|run| run.problem.start()));
         let mut kernel = Kernel::new(runs.map(|run| run.problem.model()));
         kernel.hold_sides(&state);
-        (Self { model, kernel }, state)
+        let held = vec![Lanes::ZERO; model.rows() * model.positions()];
+        let replicas = Self {
+            model,
+            kernel,
+            held,
+            stays: model.sigma().function().activation() == Activation::Relu,
+        };
+        (replicas, state)
     }
 }
 
@@ -147,9 +162,13 @@ impl<const N: usize> System for Replicas<'_, N> {
         let Some(sides) = &self.kernel.sides else {
             return;
         };
-        let scores = from.score_entries();
-        for (score, (at, sides)) in scores.zip(sides).enumerate() {
-            for lane in 0..N {
+        let mut note = |lane: usize, crossing: Crossing| {
+            if out[lane].is_none_or(|other: Crossing| crossing.place < other.place) {
+                out[lane] = Some(crossing);
+            }
+        };
+        for (score, (at, sides)) in from.score_entries().zip(sides).enumerate() {
+            for (lane, &step) in steps.iter().enumerate() {
                 let side = sides.0[lane];
                 if side * to.entries[at].0[lane] >= 0.0 {
                     continue;
@@ -157,12 +176,38 @@ impl<const N: usize> System for Replicas<'_, N> {
                 let value = |place: f64| {
                     let moves = extension(place).into_iter().zip(slopes);
                     let moves = moves.map(|(b, slope)| b * slope.entries[at].0[lane]);
-                    side * (from.entries[at].0[lane] + steps[lane] * moves.sum::<f64>())
+                    side * (from.entries[at].0[lane] + step * moves.sum::<f64>())
                 };
-                let place = root(value);
-                if out[lane].is_none_or(|other| place < other.place) {
-                    out[lane] = Some(Crossing { place, score });
+                let crossing = Crossing {
+                    place: root(value),
+                    score,
+                    leaves: false,
+                };
+                note(lane, crossing);
+            }
+        }
+        if self.held.iter().all(|held| *held == Lanes::ZERO) {
+            return;
+        }
+        let outward = self.kernel.outward(to).to_vec();
+        let mut between = State::zeros(self.model);
+        for (score, outward) in outward.into_iter().enumerate() {
+            for (lane, &step) in steps.iter().enumerate() {
+                if self.held[score].0[lane] == 0.0 || outward.0[lane] <= 0.0 {
+                    continue;
                 }
+                let kernel = &mut self.kernel;
+                let value = |place: f64| {
+                    let factors = extension(place).map(|b| Lanes::splat(b * step));
+                    combine(factors, from, slopes, &mut between);
+                    -kernel.outward(&between)[score].0[lane]
+                };
+                let crossing = Crossing {
+                    place: root(value),
+                    score,
+                    leaves: true,
+                };
+                note(lane, crossing);
             }
         }
     }
@@ -170,8 +215,17 @@ impl<const N: usize> System for Replicas<'_, N> {
     fn settle(&mut self, at: &mut State<N>, replica: usize, crossing: Crossing) {
         let entry = at.score_entries().start + crossing.score;
         at.entries[entry].0[replica] = 0.0;
-        if let Some(sides) = &mut self.kernel.sides {
-            sides[crossing.score].0[replica] = 0.0;
+        let Some(sides) = &mut self.kernel.sides else {
+            return;
+        };
+        let side = &mut sides[crossing.score].0[replica];
+        let held = &mut self.held[crossing.score].0[replica];
+        if crossing.leaves {
+            (*side, *held) = (*held, 0.0);
+        } else {
+            // max(0, a) is at rest on the other side of its kink.
+            *held = if self.stays { 0.0 } else { *side };
+            *side = 0.0;
         }
     }
 }
@@ -196,9 +250,10 @@ fn combine<const N: usize, const M: usize>(
     }
 }
 
-/// Where `value`, which falls from above 0 to below it, is 0: by bisection, to the last bit.
-fn root(value: impl Fn(f64) -> f64) -> f64 {
-    let (mut above, mut below) = (0.0, 1.0);
+/// Where `value`, which falls from above 0 to below it, is 0: by bisection, to the last bit, but no earlier than
+/// [`EARLIEST`].
+fn root(mut value: impl FnMut(f64) -> f64) -> f64 {
+    let (mut above, mut below) = (EARLIEST, 1.0);
     loop {
         let middle = 0.5 * (above + below);
         if middle <= above || middle >= below {

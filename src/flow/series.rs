@@ -48,7 +48,7 @@ impl Quantity {
 
 /// One number over the records.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Series {
+pub struct Series<'a> {
     /// Which.
     pub quantity: Quantity,
     /// The row of scores that it is of, from 0; none of what all rows share.
@@ -57,68 +57,109 @@ pub struct Series {
     pub coordinate: Option<usize>,
     /// The records that it is known of.
     pub records: Range<usize>,
-    /// One for each of these records; NaN where it is undefined.
-    pub values: Vec<f64>,
+    /// Where its numbers lie: the first of these, and from there one every so many.
+    numbers: &'a [f64],
+    every: usize,
+}
+
+impl Series<'_> {
+    /// One number for each of the records; NaN where it is undefined.
+    pub fn values(&self) -> impl Iterator<Item = f64> {
+        self.numbers.iter().step_by(self.every).copied()
+    }
+}
+
+/// A run with what follows from its records. The series are parts of it: of many numbers at few records there would be
+/// more lists than numbers.
+#[derive(Debug)]
+pub struct AllSeries<'a> {
+    followed: &'a Followed,
+    /// Records × rows.
+    entropies: Vec<f64>,
+    /// Records × rows.
+    largest: Vec<f64>,
+    /// Records × d; empty where there are none.
+    projections: Vec<f64>,
 }
 
 impl Followed {
-    /// All quantities, by name, row and coordinate. Projections and values are known as far as values were kept.
+    /// All quantities. Projections and values are known as far as values were kept.
     ///
     /// # Errors
     /// [`Error::Flow`](crate::Error::Flow) for a trajectory that is not of the run's shapes.
-    pub fn series(&self) -> Result<Vec<Series>> {
+    pub fn series(&self) -> Result<AllSeries<'_>> {
         let model = self.run.problem.model();
+        let (p, d) = (model.predictions(), model.positions());
+        let of_rows = self.trajectory.weights.chunks_exact(d);
+        let (entropies, largest) = of_rows
+            .filter_map(Concentration::of)
+            .map(|found| (found.entropy.unwrap_or(f64::NAN), found.largest))
+            .unzip();
+        let mut projections = Vec::new();
+        for values in self.trajectory.values.chunks_exact(p * d) {
+            match model.projections(values)? {
+                Some(of_record) => projections.extend(of_record),
+                None => break,
+            }
+        }
+        Ok(AllSeries {
+            followed: self,
+            entropies,
+            largest,
+            projections,
+        })
+    }
+}
+
+impl AllSeries<'_> {
+    /// One by one, by name, row and coordinate.
+    pub fn iter(&self) -> impl Iterator<Item = Series<'_>> {
+        let model = self.followed.run.problem.model();
         let (p, d, rows) = (model.predictions(), model.positions(), model.rows());
-        let trajectory = &self.trajectory;
-        let records = trajectory.times.len();
-        let mut all = Vec::new();
-        let mut add = |quantity, row, coordinate, values: Vec<f64>| {
-            all.push(Series {
-                quantity,
-                row,
-                coordinate,
-                records: records - values.len()..records,
-                values,
-            });
+        let trajectory = &self.followed.trajectory;
+        let values = trajectory.values.chunks_exact(p * d).next_back();
+        let of_rows = |quantity, numbers, width: Option<usize>| {
+            self.places(quantity, numbers, Some(rows), width)
         };
-        add(Quantity::Loss, None, None, trajectory.losses.clone());
-        add(Quantity::Strength, None, None, trajectory.strengths.clone());
-        for row in 0..rows {
-            let of_row = trajectory.weights.chunks_exact(d).skip(row).step_by(rows);
-            let concentrations: Vec<Concentration> = of_row.filter_map(Concentration::of).collect();
-            let entropies = concentrations
-                .iter()
-                .map(|found| found.entropy.unwrap_or(f64::NAN));
-            add(Quantity::Entropy, Some(row), None, entropies.collect());
-            let largest = concentrations.iter().map(|found| found.largest);
-            add(Quantity::MaxWeight, Some(row), None, largest.collect());
-            for (quantity, numbers, width) in [
-                (Quantity::Prediction, &trajectory.predictions, p),
-                (Quantity::Score, &trajectory.scores, d),
-                (Quantity::Weight, &trajectory.weights, d),
-            ] {
-                for at in 0..width {
-                    let place = numbers.iter().skip(row * width + at);
-                    let over_time = place.step_by(rows * width).copied();
-                    add(quantity, Some(row), Some(at), over_time.collect());
-                }
-            }
-        }
-        let kept = trajectory.values.chunks_exact(p * d);
-        let projections: Option<Vec<Vec<f64>>> = kept
-            .clone()
-            .map(|values| model.projections(values))
-            .collect::<Result<_>>()?;
-        if let Some(projections) = projections.filter(|projections| !projections.is_empty()) {
-            for at in 0..d {
-                let over_time = projections.iter().map(|of_record| of_record[at]);
-                add(Quantity::Projection, None, Some(at), over_time.collect());
-            }
-        }
-        for (at, &value) in kept.last().into_iter().flatten().enumerate() {
-            add(Quantity::Value, None, Some(at), vec![value]);
-        }
-        all.sort_by_key(|series| (series.quantity, series.row, series.coordinate));
-        Ok(all)
+        of_rows(Quantity::Entropy, &self.entropies, None)
+            .chain(self.places(Quantity::Loss, &trajectory.losses, None, None))
+            .chain(of_rows(Quantity::MaxWeight, &self.largest, None))
+            .chain(of_rows(
+                Quantity::Prediction,
+                &trajectory.predictions,
+                Some(p),
+            ))
+            .chain(self.places(Quantity::Projection, &self.projections, None, Some(d)))
+            .chain(of_rows(Quantity::Score, &trajectory.scores, Some(d)))
+            .chain(self.places(Quantity::Strength, &trajectory.strengths, None, None))
+            .chain(self.places(
+                Quantity::Value,
+                values.unwrap_or_default(),
+                None,
+                Some(p * d),
+            ))
+            .chain(of_rows(Quantity::Weight, &trajectory.weights, Some(d)))
+    }
+
+    /// The series of a quantity: `numbers` are records × rows × width; nothing of no numbers.
+    fn places<'b>(
+        &'b self,
+        quantity: Quantity,
+        numbers: &'b [f64],
+        rows: Option<usize>,
+        width: Option<usize>,
+    ) -> impl Iterator<Item = Series<'b>> {
+        let every = rows.unwrap_or(1) * width.unwrap_or(1);
+        let all = self.followed.trajectory.times.len();
+        let records = all - numbers.len() / every..all;
+        let count = if numbers.is_empty() { 0 } else { every };
+        (0..count).map(move |place| Series {
+            quantity,
+            row: rows.map(|_| place / width.unwrap_or(1)),
+            coordinate: width.map(|width| place % width),
+            records: records.clone(),
+            numbers: &numbers[place..],
+            every,
+        })
     }
 }

@@ -109,7 +109,11 @@ impl Track {
                     found: vec![loss],
                     recorded: at,
                     last_recorded: trajectory.times.last().copied(),
-                    remedy: "take a smaller rate",
+                    remedy: match (updates, self.effort.accepted) {
+                        (0, _) => "the start itself is too large; take smaller scales",
+                        (_, 0) => "take a smaller rate",
+                        _ => "stop before, or take smaller scales",
+                    },
                 });
                 break;
             }

@@ -383,24 +383,9 @@ fn check_scores(
     }
 }
 
-fn devices() -> Vec<Device> {
-    let mut devices = vec![Device::Cpu];
-    match Device::cuda_if_available(0) {
-        Ok(device) if device.is_cuda() => devices.push(device),
-        _ => println!("skipped on CUDA: no CUDA device, or built without `--features cuda`"),
-    }
-    match Device::new_metal(0) {
-        Ok(device) => devices.push(device),
-        Err(_) => {
-            println!("skipped on Metal: no Metal device, or built without `--features metal`")
-        }
-    }
-    devices
-}
-
 #[test]
 fn committed_models_match_axlearn() {
-    for device in devices() {
+    for device in support::devices() {
         for name in ["gala-softmax-h4", "gala-sigmoid-h6"] {
             check_case(&support::golden(name), &device, name);
         }
@@ -421,7 +406,7 @@ fn oracle_models_match_axlearn() {
     cases.sort();
     assert!(!cases.is_empty(), "{} holds no case", oracle.display());
     for case in cases {
-        for device in devices() {
+        for device in support::devices() {
             check_case(&case, &device, &case.file_name().unwrap().to_string_lossy());
         }
     }

@@ -6,9 +6,10 @@ use crate::Error;
 use crate::flow::choices::Choices;
 use crate::flow::dormand_prince::Tolerances;
 use crate::flow::experiments::{Experiment, Family};
-use crate::flow::follow::Integrator;
+use crate::flow::follow::{Backend, Integrator};
 use crate::flow::map::Parameter;
 use crate::flow::sigma::Sigma;
+use crate::scan::device::open;
 
 /// Constants that replace those of the paper's notebook.
 #[derive(Debug, Clone, clap::Args)]
@@ -18,7 +19,7 @@ pub struct ChoiceArgs {
         long,
         env = "ATTNSCOPE_SEED",
         value_name = "S",
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     seed: Option<u32>,
 
@@ -27,7 +28,7 @@ pub struct ChoiceArgs {
         long,
         env = "ATTNSCOPE_DIM",
         value_name = "D",
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         value_delimiter = ','
     )]
     dim: Vec<usize>,
@@ -37,7 +38,7 @@ pub struct ChoiceArgs {
         long,
         env = "ATTNSCOPE_PREDICTIONS",
         value_name = "P",
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     predictions: Option<usize>,
 
@@ -57,7 +58,7 @@ pub struct ChoiceArgs {
         env = "ATTNSCOPE_CONDITION_NUMBER",
         value_name = "K",
         value_delimiter = ',',
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     condition_number: Vec<f64>,
 
@@ -66,7 +67,7 @@ pub struct ChoiceArgs {
         long,
         env = "ATTNSCOPE_SAMPLES",
         value_name = "N",
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     samples: Option<usize>,
 
@@ -75,7 +76,7 @@ pub struct ChoiceArgs {
         long,
         env = "ATTNSCOPE_ROWS",
         value_name = "N",
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     rows: Option<usize>,
 
@@ -84,7 +85,7 @@ pub struct ChoiceArgs {
         long,
         env = "ATTNSCOPE_VALUE_SCALE",
         value_name = "X",
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     value_scale: Option<f64>,
 
@@ -93,16 +94,17 @@ pub struct ChoiceArgs {
         long,
         env = "ATTNSCOPE_SCORE_MEAN",
         value_name = "X",
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     score_mean: Option<f64>,
 
-    /// Scores start with this standard deviation [default: the notebook's]
+    /// Scores start with this standard deviation; at 0 all rows of `rows` are the same, 0.1 tells them apart
+    /// [default: the notebook's; of logistic, kl and rows 0]
     #[arg(
         long,
         env = "ATTNSCOPE_SCORE_SCALE",
         value_name = "X",
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     score_scale: Option<f64>,
 
@@ -111,7 +113,7 @@ pub struct ChoiceArgs {
         long,
         env = "ATTNSCOPE_LR",
         value_name = "R",
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     lr: Option<f64>,
 
@@ -120,7 +122,7 @@ pub struct ChoiceArgs {
         long,
         env = "ATTNSCOPE_STEPS",
         value_name = "N",
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         conflicts_with = "time"
     )]
     steps: Option<u64>,
@@ -130,19 +132,28 @@ pub struct ChoiceArgs {
         long,
         env = "ATTNSCOPE_TIME",
         value_name = "T",
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     time: Option<f64>,
 }
 
 impl ChoiceArgs {
-    /// The experiment with these constants, `replicas` times.
+    /// The experiment with these constants, `replicas` times, up to the chosen time.
     pub fn choices(
         &self,
         experiment: &Experiment<'static>,
         replicas: usize,
         integrator: Integrator,
     ) -> Result<Choices, Error> {
+        let mut choices = self.constants(experiment, replicas);
+        if let Some(time) = self.time(integrator)? {
+            choices.end_at(time)?;
+        }
+        Ok(choices)
+    }
+
+    /// The experiment with these constants but the time, which means updates only at a known rate.
+    pub fn constants(&self, experiment: &Experiment<'static>, replicas: usize) -> Choices {
         let mut choices = Choices::of(experiment);
         choices.replicas = replicas;
         if let Some(seed) = self.seed {
@@ -173,15 +184,17 @@ impl ChoiceArgs {
         if let Some(steps) = self.steps {
             choices.steps = steps;
         }
-        if let Some(time) = self.time {
-            if integrator == Integrator::Descent {
-                return Err(Error::Usage(
-                    "--time is of --integrator flow; give --steps for gradient descent".into(),
-                ));
-            }
-            choices.end_at(time)?;
+        choices
+    }
+
+    /// Where the flow ends, if that was said.
+    pub fn time(&self, integrator: Integrator) -> Result<Option<f64>, Error> {
+        match self.time {
+            Some(_) if integrator == Integrator::Descent => Err(Error::Usage(
+                "--time is of --integrator flow; give --steps for gradient descent".into(),
+            )),
+            time => Ok(time),
         }
-        Ok(choices)
     }
 
     /// Those that were given.
@@ -207,20 +220,73 @@ impl ChoiceArgs {
         given.map(|(parameter, _)| parameter).collect()
     }
 
-    /// Those of these constants that the experiment has.
-    pub fn of_all(&self, experiment: &Experiment<'static>) -> ChoiceArgs {
+    /// Those of these constants that the experiment, one of several, has. None if it has none of the σ: the flow of
+    /// the tied form cannot pass a kink. What is left out for that is said.
+    pub fn of_all(
+        &self,
+        experiment: &Experiment<'static>,
+        integrator: Integrator,
+    ) -> Option<ChoiceArgs> {
         let mut own = self.clone();
-        if !matches!(experiment.family, Family::Regression { .. }) {
+        if !has(experiment, Parameter::ConditionNumber) {
             own.condition_number.clear();
+        }
+        if !has(experiment, Parameter::Samples) {
             own.samples = None;
         }
-        if !matches!(experiment.family, Family::Rows(_)) {
+        if !has(experiment, Parameter::Rows) {
             own.rows = None;
         }
-        if experiment.family == Family::Tied {
+        if !has(experiment, Parameter::Predictions) {
             own.predictions = None;
         }
-        own
+        if experiment.family == Family::Tied && integrator != Integrator::Descent {
+            let has_kink = |sigma: &Sigma| sigma.function().activation().has_kink();
+            let (kinked, smooth): (Vec<Sigma>, _) = own.sigma.into_iter().partition(has_kink);
+            for sigma in &kinked {
+                tracing::warn!(
+                    "{} is left out with {sigma}: its flow cannot pass the kink; follow it by gradient descent",
+                    experiment.name
+                );
+            }
+            own.sigma = smooth;
+            if own.sigma.is_empty() && !kinked.is_empty() {
+                return None;
+            }
+        }
+        Some(own)
+    }
+
+    /// Fails if something was given that none of these experiments has.
+    pub fn check_some_has(&self, experiments: &[Experiment<'static>]) -> Result<(), Error> {
+        let lost = |parameter: &Parameter| {
+            !experiments
+                .iter()
+                .any(|experiment| has(experiment, *parameter))
+        };
+        match self.given().into_iter().find(lost) {
+            None => Ok(()),
+            Some(parameter) => {
+                let names = experiments.iter().map(|experiment| experiment.name);
+                Err(Error::Usage(format!(
+                    "{} applies to none of {}; leave it out, or name an experiment that has it",
+                    flag(parameter),
+                    names.collect::<Vec<_>>().join(", ")
+                )))
+            }
+        }
+    }
+}
+
+/// Whether an experiment has such a constant.
+fn has(experiment: &Experiment<'static>, parameter: Parameter) -> bool {
+    match parameter {
+        Parameter::ConditionNumber | Parameter::Samples => {
+            matches!(experiment.family, Family::Regression { .. })
+        }
+        Parameter::Rows => matches!(experiment.family, Family::Rows(_)),
+        Parameter::Predictions => experiment.family != Family::Tied,
+        _ => true,
     }
 }
 
@@ -236,7 +302,7 @@ pub struct FollowArgs {
         long,
         env = "ATTNSCOPE_RTOL",
         value_name = "X",
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     rtol: Option<f64>,
 
@@ -245,7 +311,7 @@ pub struct FollowArgs {
         long,
         env = "ATTNSCOPE_ATOL",
         value_name = "X",
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     atol: Option<f64>,
 
@@ -254,9 +320,13 @@ pub struct FollowArgs {
         long,
         env = "ATTNSCOPE_MAX_STEPS",
         value_name = "N",
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     max_steps: Option<u64>,
+
+    /// cpu: one pass per step, eight runs at a time on every core; cuda:N: all runs as one batch of tensors
+    #[arg(long, env = "ATTNSCOPE_DEVICE", default_value = "cpu")]
+    device: String,
 }
 
 /// An integrator by its name.
@@ -269,6 +339,18 @@ pub enum Method {
 }
 
 impl FollowArgs {
+    /// Where runs are followed. `auto` is the CPU, which only thousands of runs leave behind.
+    pub fn backend(&self) -> Result<Backend, Error> {
+        match self.device.as_str() {
+            "cpu" | "auto" => Ok(Backend::Fused),
+            "metal" => Err(Error::Usage(
+                "--device metal: Metal has no float64, which the flow needs; use cpu or cuda:N"
+                    .into(),
+            )),
+            other => Ok(Backend::Tensors(open(other)?.0)),
+        }
+    }
+
     /// The integrator, `default` if none is named.
     pub fn integrator(&self, default: Method) -> Result<Integrator, Error> {
         let method = self.integrator.unwrap_or(default);
@@ -295,11 +377,12 @@ impl FollowArgs {
 }
 
 /// The command `attnscope flow <what>` with every constant in it, so that it repeats the runs exactly. `varied` are
-/// those that axes say.
+/// those that axes, or `more`, say.
 pub fn repeated(
     what: &str,
     choices: &Choices,
     integrator: Integrator,
+    backend: &Backend,
     varied: &[Parameter],
     more: &[(&str, String)],
 ) -> String {
@@ -348,6 +431,7 @@ pub fn repeated(
             add("--max-steps", &tolerances.most_steps.to_string());
         }
     }
+    add("--device", &backend.name());
     for (flag, value) in more {
         add(flag, value);
     }

@@ -13,7 +13,7 @@ use crate::flow::{
     checks::{self, Finding, SQUARE_FROM_ZERO, Statement, Verdict, check},
     choices::check_memory,
     experiments::{ALL, Experiment},
-    follow::{Backend, Records, Settings, follow},
+    follow::{Records, Settings, follow},
     trajectory::Followed,
 };
 use crate::{Error, Result};
@@ -107,10 +107,14 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
 
 fn follow_and_check(args: &Args, quiet: bool) -> Result<Vec<Checked>> {
     let integrator = args.follow.integrator(Method::Flow)?;
+    let backend = args.follow.backend()?;
     let experiments = match &args.experiments[..] {
         [] => all(),
         named => named.to_vec(),
     };
+    if experiments.len() > 1 {
+        args.choices.check_some_has(&experiments)?;
+    }
     let (mut runs, mut needed) = (Vec::new(), 0u64);
     let mut all_choices = Vec::new();
     for (at, experiment) in experiments.iter().enumerate() {
@@ -124,9 +128,10 @@ fn follow_and_check(args: &Args, quiet: bool) -> Result<Vec<Checked>> {
             )));
         }
         let own = match experiments.len() {
-            1 => args.choices.clone(),
-            _ => args.choices.of_all(experiment),
+            1 => Some(args.choices.clone()),
+            _ => args.choices.of_all(experiment, integrator),
         };
+        let Some(own) = own else { continue };
         let choices = own.choices(experiment, args.replicas.get(), integrator)?;
         needed = needed.saturating_add(choices.memory(args.records.get(), true));
         all_choices.push(choices);
@@ -142,7 +147,7 @@ fn follow_and_check(args: &Args, quiet: bool) -> Result<Vec<Checked>> {
     let followed = follow(
         runs,
         &Settings {
-            backend: Backend::Fused,
+            backend: backend.clone(),
             integrator,
             records: Records::Logarithmic(args.records.get()),
             keep_values: true,

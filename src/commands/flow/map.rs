@@ -19,7 +19,7 @@ use crate::figures::{MapAxis, PhaseMap, draw_phase_map, phase_map_name};
 use crate::flow::{
     experiments::{ALL, Experiment, Family},
     follow::Integrator,
-    map::{self, Axis, Cell, Map, Measure, Parameter, Request},
+    map::{self, Axis, Cell, Map, Measure, Parameter, Plan, Request},
 };
 use crate::store::flow::{ExperimentRecord, FlowManifest, MAP, write_map};
 use crate::store::{create_directory, rfc3339};
@@ -99,21 +99,30 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
         output::refuse_occupied(out, &[MAP], &figure)?;
     }
     let started = SystemTime::now();
+    let plan = Plan::of(&request)?;
+    if let Some(out) = &args.out {
+        create_directory(out)?;
+    }
     let progress = RunProgress::new(request.runs(), quiet);
-    let map = map::map(&request, |done| progress.done(done));
+    let map = plan.follow(|done| progress.done(done));
     progress.finish();
     let map = map?;
     let seconds = started.elapsed().map_or(0.0, |time| time.as_secs_f64());
     tracing::info!("{} in {seconds:.1} s", count(request.runs(), "run"));
+    terminal::print(&match args.json {
+        true => format!("{}\n", to_json(&request, &map)),
+        false => to_text(&request, &map),
+    })?;
     if let Some(out) = &args.out {
         let manifest = FlowManifest {
             attnscope_version: env!("CARGO_PKG_VERSION").into(),
             command: repeat(&request),
             experiment: ExperimentRecord::of(&request.choices),
             axes: Some([request.x.to_string(), request.y.to_string()]),
+            time: request.time,
             integrator: request.integrator.into(),
             records: 1,
-            device: "cpu".into(),
+            device: request.backend.name(),
             runs: request.runs(),
             failed: Vec::new(),
             files: Vec::new(),
@@ -125,10 +134,6 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
         write(out, &request, &map, manifest)?;
         tracing::info!("{} written", out.display());
     }
-    terminal::print(&match args.json {
-        true => format!("{}\n", to_json(&request, &map)),
-        false => to_text(&request, &map),
-    })?;
     finish(&request, &map)
 }
 
@@ -148,15 +153,27 @@ fn request(args: &Args) -> Result<Request> {
             }
         }
     }
-    let choices = args
-        .choices
-        .choices(&args.experiment, args.replicas.get(), integrator)?;
+    // At a rate that varies, the same time is another number of updates in every cell.
+    let is_rate = |axis: &Axis| axis.parameter() == Parameter::Rate;
+    let (replicas, experiment) = (args.replicas.get(), &args.experiment);
+    let (choices, time) = match [&x, &y].into_iter().any(is_rate) {
+        true => (
+            args.choices.constants(experiment, replicas),
+            args.choices.time(integrator)?,
+        ),
+        false => (
+            args.choices.choices(experiment, replicas, integrator)?,
+            None,
+        ),
+    };
     Ok(Request {
         choices,
+        time,
         x,
         y,
         measure: args.quantity,
         integrator,
+        backend: args.follow.backend()?,
     })
 }
 
@@ -196,18 +213,19 @@ fn axes(args: &Args) -> Result<[Axis; 2]> {
 }
 
 fn repeat(request: &Request) -> String {
-    repeated(
-        "map",
-        &request.choices,
-        request.integrator,
-        &[request.x.parameter(), request.y.parameter()],
-        &[
-            ("--experiment", request.choices.name().into()),
-            ("--x", request.x.to_string()),
-            ("--y", request.y.to_string()),
-            ("--quantity", request.measure.name().into()),
-        ],
-    )
+    let mut said = vec![request.x.parameter(), request.y.parameter()];
+    let mut more = vec![
+        ("--experiment", request.choices.name().into()),
+        ("--x", request.x.to_string()),
+        ("--y", request.y.to_string()),
+        ("--quantity", request.measure.name().into()),
+    ];
+    if let Some(time) = request.time {
+        said.push(Parameter::Time);
+        more.push((flag(Parameter::Time), time.to_string()));
+    }
+    let (choices, integrator) = (&request.choices, request.integrator);
+    repeated("map", choices, integrator, &request.backend, &said, &more)
 }
 
 fn write(
@@ -237,10 +255,11 @@ fn phase_map(request: &Request, map: &Map) -> PhaseMap {
     let end = match request.integrator {
         _ if is_varied(Parameter::Steps) || is_varied(Parameter::Time) => String::new(),
         Integrator::Descent => format!(", {} updates", choices.steps),
+        Integrator::Flow(_) if request.time.is_some() => told_time(request.time),
         Integrator::Flow(_) if is_varied(Parameter::Rate) => {
             format!(", t = {} η", choices.steps)
         }
-        Integrator::Flow(_) => format!(", t = {}", choices.rate * choices.steps as f64),
+        Integrator::Flow(_) => told_time(Some(choices.rate * choices.steps as f64)),
     };
     let told = format!(
         "Experiment: {}, {}{end}",
@@ -268,6 +287,13 @@ fn phase_map(request: &Request, map: &Map) -> PhaseMap {
             ),
         },
     }
+}
+
+/// `, t = 300`.
+fn told_time(time: Option<f64>) -> String {
+    time.map_or(String::new(), |time| {
+        format!(", t = {}", map::Value::Number(time))
+    })
 }
 
 /// What is varied, for a person.

@@ -34,7 +34,8 @@ enum What {
     Kl(experiment::Args),
     /// One matrix for values and scores, four sizes (Figure 11)
     Tied(experiment::Args),
-    /// Several rows of scores over the same values (Section 4.1)
+    /// Several rows of scores over the same values (Section 4.1); all start at 0 and stay equal unless --score-scale
+    /// is above 0, like 0.1
     Rows(experiment::Args),
     /// All of them; --out gets a subdirectory for each
     All(experiment::Args),

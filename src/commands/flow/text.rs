@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::compare::quantile;
 use crate::flow::end::End;
+use crate::flow::map::Value;
 use crate::flow::trajectory::Followed;
 
 /// From so many replicas on a second table tells how they are distributed.
@@ -25,9 +26,9 @@ pub fn count(number: usize, what: &str) -> String {
 /// `conditioning (softmax, dim 20, κ 5, seed 123)`.
 pub fn describe(followed: &Followed) -> String {
     let run = &followed.run;
-    let number = run
-        .condition_number
-        .map_or(String::new(), |number| format!(", κ {number}"));
+    let number = run.condition_number.map_or(String::new(), |number| {
+        format!(", κ {}", Value::Number(number))
+    });
     format!(
         "{} ({}, dim {}{number}, seed {})",
         run.experiment,
@@ -100,7 +101,7 @@ fn problem(followed: &Followed) -> Vec<String> {
         run.experiment.into(),
         run.sigma().to_string(),
         run.problem.model().positions().to_string(),
-        condition_number.map_or(String::new(), |number| number.to_string()),
+        condition_number.map_or(String::new(), |number| Value::Number(number).to_string()),
     ]
 }
 
@@ -149,9 +150,10 @@ fn spread(groups: &[&[Followed]], has_number: bool) -> String {
     lines.to_text()
 }
 
-/// `0.9749`; `4.7378e149` of what has no place in a column.
+/// `0.9749`; `4.7378e149` of what has no place in a column; never `-0.0000`.
 fn decimals(number: f64) -> String {
     match number.abs() < 1e6 {
+        true if number.abs() < 0.5e-4 => "0.0000".into(),
         true => format!("{number:.4}"),
         false => format!("{number:.4e}"),
     }
@@ -240,6 +242,19 @@ mod tests {
         table.push(vec!["äb".into(), "10".into(), String::new()]);
         table.push(vec!["c".into(), "7".into(), "end".into()]);
         assert_eq!(table.to_text(), "κ    t\näb  10\nc    7  end\n");
+    }
+
+    #[test]
+    fn no_zero_has_a_sign() {
+        for (number, expected) in [
+            (-0.0, "0.0000"),
+            (-4e-5, "0.0000"),
+            (-6e-5, "-0.0001"),
+            (6e-5, "0.0001"),
+            (1e200, "1.0000e200"),
+        ] {
+            assert_eq!(decimals(number), expected);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Lemma D.1: what the flow leaves as it is.
 
-use super::records::Records;
+use super::records::{Records, largest};
 use super::watch::Watch;
 use super::{Finding, Statement, assumptions};
 use crate::flow::objective::Objective;
@@ -16,19 +16,26 @@ fn score_sum(records: &Records<'_>) -> Finding {
     }
     let d = records.positions;
     let mut watch = Watch::default();
-    let mut error = 0.0;
+    let (mut error, mut moved) = (0.0, 0.0f64);
     for k in 0..records.len() {
         error += d as f64 * records.errors(k).scores;
         for row in 0..records.rows {
-            let start: f64 = records.start.scores[row * d..][..d].iter().sum();
+            let starts = &records.start.scores[row * d..][..d];
+            let start: f64 = starts.iter().sum();
             let scores = records.scores(k, row);
+            let moves = scores
+                .iter()
+                .zip(starts)
+                .map(|(a, start)| (a - start).abs());
+            moved = moved.max(moves.sum());
             let change = (scores.iter().sum::<f64>() - start).abs();
             let size: f64 = scores.iter().map(|a| a.abs()).sum();
             let rounding = 2.0 * d as f64 * f64::EPSILON * (size + start.abs());
             watch.at_most(records.place(k), change, 0.0, error + rounding);
         }
     }
-    watch.finding_of_zero(Statement::ScoreSum, QUANTITY)
+    // As if all scores had moved the same way.
+    watch.finding_of_zero(Statement::ScoreSum, QUANTITY, moved)
 }
 
 fn orthogonal_values(records: &Records<'_>) -> Finding {
@@ -48,15 +55,20 @@ fn orthogonal_values(records: &Records<'_>) -> Finding {
         let reason = "β is 0, and nothing moves".to_owned();
         return Finding::not_applicable(statement, QUANTITY, reason);
     }
-    orthogonal_change(records, target).finding_of_zero(statement, QUANTITY)
+    orthogonal_change(records, target, statement, QUANTITY)
 }
 
 /// How far the part of V orthogonal to `target`, which is not 0, is from that at the start: the largest entry.
-pub(super) fn orthogonal_change(records: &Records<'_>, target: &[f64]) -> Watch {
+pub(super) fn orthogonal_change(
+    records: &Records<'_>,
+    target: &[f64],
+    statement: Statement,
+    quantity: &str,
+) -> Finding {
     let square: f64 = target.iter().map(|b| b * b).sum();
     let d = records.positions;
     let mut watch = Watch::default();
-    let mut error = 0.0;
+    let (mut error, mut largest_move) = (0.0, 0.0f64);
     for k in 0..records.len() {
         // Projecting out takes the error of an entry and that of u, which β / ‖β‖² turns back.
         let of_projection = records.errors(k).projections
@@ -65,6 +77,7 @@ pub(super) fn orthogonal_change(records: &Records<'_>, target: &[f64]) -> Watch 
         error += records.errors(k).values + of_projection;
         let (values, start) = (records.values(k), &records.start.values);
         let moved: Vec<f64> = values.iter().zip(start).map(|(v, w)| v - w).collect();
+        largest_move = largest_move.max(largest(&moved));
         let mut along = vec![0.0; d];
         for (row, beta) in moved.chunks_exact(d).zip(target) {
             for (along, v) in along.iter_mut().zip(row) {
@@ -77,5 +90,6 @@ pub(super) fn orthogonal_change(records: &Records<'_>, target: &[f64]) -> Watch 
             }
         }
     }
-    watch
+    // As if V had moved orthogonally to β alone.
+    watch.finding_of_zero(statement, quantity, largest_move)
 }

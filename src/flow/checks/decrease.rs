@@ -22,6 +22,8 @@ struct Slope {
     bend: f64,
 }
 
+const VAGUE: &str = "in every record its error is as large as what is measured";
+
 pub(super) fn check(records: &Records<'_>) -> Result<Vec<Finding>> {
     let slopes = (0..records.len())
         .map(|k| slope(records, k))
@@ -98,9 +100,15 @@ fn gradient_bound(records: &Records<'_>, slopes: &[Slope]) -> Finding {
             * (records.predictions + records.positions) as f64
             * f64::EPSILON
             * (bound + slope.square);
-        watch.at_most(records.place(k), bound - slope.square, 0.0, error);
+        // Any slope would stay within an error that large.
+        if error < bound {
+            watch.at_most(records.place(k), bound - slope.square, 0.0, error);
+        }
     }
-    watch.finding_of_zero(statement, QUANTITY)
+    if watch.is_empty() {
+        return Finding::not_applicable(statement, QUANTITY, VAGUE.to_owned());
+    }
+    watch.finding_of_zero(statement, QUANTITY, f64::INFINITY)
 }
 
 /// ‖σ‖² ≥ 1/d where weights sum to 1.
@@ -123,10 +131,15 @@ fn weight_bound(records: &Records<'_>) -> Finding {
             let square: f64 = weights.iter().map(|w| w * w).sum();
             let shortfall = records.weighting.shortfall(records.scores(k, row));
             let error = 4.0 * d * f64::EPSILON * square + 2.0 * shortfall / d;
-            watch.at_least(records.place(k), square - 1.0 / d, 0.0, error);
+            if error < 1.0 / d {
+                watch.at_least(records.place(k), square - 1.0 / d, 0.0, error);
+            }
         }
     }
-    watch.finding_of_zero(statement, QUANTITY)
+    if watch.is_empty() {
+        return Finding::not_applicable(statement, QUANTITY, VAGUE.to_owned());
+    }
+    watch.finding_of_zero(statement, QUANTITY, f64::INFINITY)
 }
 
 fn decrease(records: &Records<'_>, slopes: &[Slope]) -> Finding {
@@ -208,7 +221,8 @@ fn rate(records: &Records<'_>, slopes: &[Slope]) -> Finding {
                       the integral to be taken";
         return Finding::not_applicable(Statement::Rate, quantity, reason.to_owned());
     }
-    watch.finding_of_zero(Statement::Rate, quantity)
+    // Relative differences, and of those only with errors below a half.
+    watch.finding_of_zero(Statement::Rate, quantity, 1.0)
 }
 
 /// The largest |r⁗| that four records in a row show, the records k − 1 and k being among them.

@@ -16,14 +16,18 @@ const DOMINANT: f64 = 0.75;
 const STEADY: (f64, f64) = (0.5, 2.0);
 /// d log L / d log t of the last decade; −1 is expected.
 const LOSS_SLOPE: f64 = -0.5;
+/// How many times what turns V towards rank one has to exceed each of what delays it.
+const DOMINATES: f64 = 3.0;
+/// The growth of V's ratio over what S makes it. 1 in the limit; before, what delays it takes at most 1/4, 1/3 and 1/6 off
+/// (see [`Blocks`]), and nothing grows at all where V keeps its ratio.
+const RATIO_GROWTH: (f64, f64) = (0.25, 2.0);
 
 const ONE_HOT: &str = "growth per decade of 1 / √(1 − σ_1), the last over the one before";
 const RATIOS: &str = "smallest growth of a_1 − a_i between records";
 const LOSS: &str = "d log L / d log t of the last decade";
 const STRENGTH: &str = "growth per decade of S, the last over the one before";
 const BOUNDED: &str = "growth per decade of u_i for i > 1, the last over the one before";
-const RANK_ONE: &str =
-    "growth per decade of the ratio of V's first two singular values, the last over the one before";
+const RANK_ONE: &str = "growth in the last decade of the ratio of V's first two singular values, over what that of S makes it";
 
 pub(super) fn check(records: &Records<'_>) -> Vec<Finding> {
     let order = assumptions::logistic(records);
@@ -130,26 +134,35 @@ impl Decades {
         })
     }
 
-    /// Whether `y` grows in both decades, and about as much.
+    /// Whether `y` grows in both decades, and about as much. Growth of the first that cannot be told from none leaves
+    /// nothing to hold the second against; a fall contradicts it.
     fn like_log(
         &self,
         records: &Records<'_>,
+        statement: Statement,
+        quantity: &str,
         y: impl Fn(usize) -> f64,
         error: impl Fn(usize) -> f64,
-    ) -> Watch {
+    ) -> Finding {
         let [(before, before_error), (growth, growth_error)] = self.growth(records, y, error);
-        let mut watch = Watch::default();
         let [_, middle, last] = self.at.map(|k| records.place(k));
-        if before <= before_error {
-            // Growth that cannot be told from none.
-            watch.at_least(middle, before, before_error, 0.0);
-        } else {
+        let mut watch = Watch::default();
+        if before < -before_error {
+            watch.at_least(middle, before, 0.0, before_error);
+        } else if before > before_error {
             let ratio = growth / before;
-            let error = (growth_error + ratio.abs() * before_error) / before;
-            watch.at_least(last, ratio, STEADY.0, error);
-            watch.at_most(last, ratio, STEADY.1, error);
+            // Of growth − bound · before, in units of `before`.
+            let error = |bound: f64| (growth_error + bound * before_error) / before;
+            watch.at_least(last, ratio, STEADY.0, error(STEADY.0));
+            watch.at_most(last, ratio, STEADY.1, error(STEADY.1));
+        } else {
+            let reason = format!(
+                "the growth of the decade before the last is {before:.3e}, which its error of {before_error:.3e} does \
+                 not tell from none"
+            );
+            return Finding::not_applicable(statement, quantity, reason);
         }
-        watch
+        watch.finding(statement, quantity)
     }
 }
 
@@ -181,9 +194,7 @@ fn one_hot(records: &Records<'_>, decades: &Decades) -> Finding {
         rows.fold(0.0, f64::max).sqrt().recip()
     };
     let error = |k: usize| 2.0 * records.errors(k).scores * rest(k);
-    decades
-        .like_log(records, rest, error)
-        .finding(Statement::OneHot, ONE_HOT)
+    decades.like_log(records, Statement::OneHot, ONE_HOT, rest, error)
 }
 
 fn loss(records: &Records<'_>, decades: &Decades) -> Finding {
@@ -199,9 +210,8 @@ fn loss(records: &Records<'_>, decades: &Decades) -> Finding {
 
 fn strength(records: &Records<'_>, decades: &Decades) -> Finding {
     let strength = |k: usize| records.trajectory.strengths[k];
-    decades
-        .like_log(records, strength, |k| records.errors(k).strength)
-        .finding(Statement::Strength, STRENGTH)
+    let error = |k: usize| records.errors(k).strength;
+    decades.like_log(records, Statement::Strength, STRENGTH, strength, error)
 }
 
 fn bounded(records: &Records<'_>, decades: &Decades) -> Finding {
@@ -214,7 +224,7 @@ fn bounded(records: &Records<'_>, decades: &Decades) -> Finding {
         let place = records.place(decades.at[2]);
         if before > before_error {
             let ratio = growth / before;
-            let error = (growth_error + ratio.abs() * before_error) / before;
+            let error = (growth_error + before_error) / before;
             watch.at_most(place, ratio, 1.0, error);
         } else {
             watch.at_most(place, growth, 0.0, growth_error);
@@ -246,11 +256,115 @@ fn rank_one(records: &Records<'_>, decades: &Decades) -> Finding {
     if second <= reached {
         let mut watch = Watch::default();
         watch.at_most(records.place(last), second / first, 0.0, reached / first);
-        return watch.finding_of_zero(statement, "ratio of V's second to its first singular value");
+        let quantity = "ratio of V's second to its first singular value";
+        return watch.finding_of_zero(statement, quantity, 1.0);
     }
+    let [_, from, to] = decades.at;
+    let blocks = [from, to].map(|k| Blocks::new(records, k, decades.first));
+    let limit = match Blocks::limit(&blocks) {
+        Ok(limit) => limit,
+        Err(reason) => return Finding::not_applicable(statement, RANK_ONE, reason),
+    };
+    let strengths = &records.trajectory.strengths;
+    // Rows that start alike push x alike.
+    let pushed = (records.rows as f64).sqrt() * (strengths[to] - strengths[from]);
     let ratio = |k: usize| pair(k).0 / pair(k).1;
-    let relative = |k: usize| error(k) * (1.0 + ratio(k)) / pair(k).1;
-    decades
-        .like_log(records, ratio, relative)
-        .finding(statement, RANK_ONE)
+    let growth = ratio(to) - ratio(from);
+    let between = || from + 1..=to;
+    let ratio_error: f64 = between()
+        .map(|k| error(k) * (1.0 + ratio(k)) / pair(k).1)
+        .sum();
+    let pushed_error =
+        (records.rows as f64).sqrt() * between().map(|k| records.errors(k).strength).sum::<f64>();
+    if pushed <= pushed_error {
+        let reason = format!(
+            "the growth of S over the last decade is {pushed:.3e}, which its error of {pushed_error:.3e} does not tell \
+             from none"
+        );
+        return Finding::not_applicable(statement, RANK_ONE, reason);
+    }
+    let of_limit = growth.abs() * reached;
+    let mut watch = Watch::default();
+    let place = records.place(to);
+    let measured = growth * limit / pushed;
+    let error = |bound: f64| (ratio_error * limit + of_limit + bound * pushed_error) / pushed;
+    watch.at_least(place, measured, RATIO_GROWTH.0, error(RATIO_GROWTH.0));
+    watch.at_most(place, measured, RATIO_GROWTH.1, error(RATIO_GROWTH.1));
+    watch.finding(statement, RANK_ONE)
+}
+
+/// V, in a basis of predictions that begins with β / ‖β‖ and one of positions that begins with the first:
+///
+/// ```text
+/// x  rᵀ
+/// c  R
+/// ```
+///
+/// Only x grows without bound, by ∫ σ_1 ‖g‖ dτ; c and R stay as they are (D.1), and r is bounded. As x → ∞ the second
+/// singular value of V goes to s, the first of R, and σ_1(V) / σ_2(V) grows by Δx / s. What delays it is, relatively:
+/// with κ = ‖c‖ ‖r‖ / (x s), at most κ² / (1 − κ)², since σ_2 is about s (1 ± κ); `(‖c‖² + ‖r‖²) / (2 x²)`, since σ_1
+/// is longer than x; and ‖c‖ ‖Δr‖ / (s Δx). While these are not small, the ratio may do anything: det V may pass
+/// through 0, where it has a pole.
+struct Blocks {
+    /// x = u_1 / ‖β‖.
+    corner: f64,
+    /// ‖c‖.
+    column: f64,
+    /// r = u_i / ‖β‖ for i > 1.
+    row: Vec<f64>,
+    /// The first singular value of R.
+    rest: f64,
+}
+
+impl Blocks {
+    fn new(records: &Records<'_>, k: usize, first: usize) -> Blocks {
+        let target = records.model.objective().target();
+        let square: f64 = target.iter().map(|b| b * b).sum();
+        let (u, d) = (records.projections(k), records.positions);
+        let mut across = records.values(k).to_vec();
+        for (values, beta) in across.chunks_exact_mut(d).zip(target) {
+            for (v, u) in values.iter_mut().zip(u) {
+                *v -= beta * u / square;
+            }
+        }
+        let mut column = 0.0;
+        for values in across.chunks_exact_mut(d) {
+            column += values[first] * values[first];
+            values[first] = 0.0;
+        }
+        let rest = svd::singular_values(&across, records.predictions, d).unwrap_or_default();
+        let others = u.iter().enumerate().filter(|(i, _)| *i != first);
+        Blocks {
+            corner: u[first] / square.sqrt(),
+            column: column.sqrt(),
+            row: others.map(|(_, u)| u / square.sqrt()).collect(),
+            rest: rest.first().copied().unwrap_or(f64::NAN),
+        }
+    }
+
+    /// The limit of V's second singular value, or why it does not show in the decade that begins and ends with these.
+    fn limit([from, to]: &[Blocks; 2]) -> Result<f64, String> {
+        let length = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+        for at in [from, to] {
+            let row = length(&mut at.row.iter().copied());
+            let needed = (DOMINATES * at.column * row / at.rest)
+                .max(DOMINATES.sqrt() * at.column.hypot(row));
+            if at.corner.is_nan() || needed.is_nan() || at.corner < needed {
+                return Err(format!(
+                    "it is not in its limit yet: u_1 / ‖β‖ is {:.3e}, and has to reach {needed:.3e} for one \
+                     direction to dominate V",
+                    at.corner
+                ));
+            }
+        }
+        let turned = length(&mut from.row.iter().zip(&to.row).map(|(x, y)| y - x));
+        let grown = to.corner - from.corner;
+        if grown.abs() * to.rest < DOMINATES * to.column * turned {
+            return Err(format!(
+                "it is not in its limit yet: the other projections still move, by {turned:.3e} ‖β‖ in the last decade, \
+                 while u_1 grows by {grown:.3e} ‖β‖"
+            ));
+        }
+        Ok(to.rest)
+    }
 }

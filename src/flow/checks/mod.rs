@@ -19,7 +19,7 @@
 //! The statements hold for the exact flow. What is recorded differs from it by rounding (of every update, and of what
 //! is computed here), and for [`Integrator::Flow`] by the tolerated error per step; both are added up in the worst
 //! case, over the updates between two records or since the start (`records`). A gap or an increment that is smaller
-//! than that is not judged. Gradient descent is off by O(η) besides. That is not part of the bounds: it may show
+//! than that is not judged, and what is meant to be 0 is not where the errors reach the size of what they are of. Gradient descent is off by O(η) besides. That is not part of the bounds: it may show
 //! as a violation, which is then called a [discretisation effect](Verdict::Violated), if the loss falls as the
 //! gradients say (D.2 rate, for which η is taken into account to first order) and what is conserved at any rate is,
 //! so that nothing else is wrong.

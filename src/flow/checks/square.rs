@@ -42,8 +42,8 @@ fn rank_one(records: &Records<'_>) -> [Finding; 2] {
         }
     }
     [
-        ranks.finding_of_zero(statement, RANK),
-        conserved::orthogonal_change(records, target).finding_of_zero(statement, DIRECTION),
+        ranks.finding_of_zero(statement, RANK, 1.0),
+        conserved::orthogonal_change(records, target, statement, DIRECTION),
     ]
 }
 

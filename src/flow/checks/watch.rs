@@ -16,6 +16,10 @@ pub(super) struct Watch {
     /// Where, and by how much.
     violation: Option<(Place, f64)>,
     judged: bool,
+    /// Over all measurements; infinite where a bound is not finite.
+    largest_error: f64,
+    /// The first measurement whose bound is not finite.
+    unbounded: Option<Place>,
 }
 
 impl Watch {
@@ -34,6 +38,13 @@ impl Watch {
     }
 
     fn see(&mut self, place: Place, value: f64, bound: f64, excess: f64, error: f64) {
+        // An error that overflows leaves nothing to hold a measurement against.
+        if !bound.is_finite() {
+            self.unbounded = self.unbounded.or(Some(place));
+            self.largest_error = f64::INFINITY;
+            return;
+        }
+        self.largest_error = self.largest_error.max(error);
         // The smallest number there is keeps 0 / 0 away; an excess that is NaN counts as one without end.
         let severity = excess / error.max(f64::MIN_POSITIVE);
         let severity = if severity.is_nan() {
@@ -67,6 +78,10 @@ impl Watch {
                 size,
                 discretisation: false,
             },
+            None if self.worst.is_none() && self.unbounded.is_some() => Verdict::NotApplicable {
+                reason: "no bound is finite: how far the records may be off is more than a float64 holds"
+                    .to_owned(),
+            },
             None if self.worst.is_none() => Verdict::NotApplicable {
                 reason: "there are too few records to measure it".to_owned(),
             },
@@ -83,13 +98,27 @@ impl Watch {
         }
     }
 
-    /// As [`Self::finding`], for what is meant to be 0: staying within the error is all that can be asked.
+    /// As [`Self::finding`], for what is meant to be 0: staying within the error is all that can be asked. That
+    /// says nothing once the error reaches `scale`, the size that the quantity would have if the statement were
+    /// as wrong as it can be.
     pub(super) fn finding_of_zero(
         mut self,
         statement: Statement,
         quantity: impl Into<String>,
+        scale: f64,
     ) -> Finding {
         self.judged = true;
-        self.finding(statement, quantity)
+        let error = self.largest_error;
+        let is_vague = !self.is_empty() && self.violation.is_none() && (error >= scale);
+        let mut finding = self.finding(statement, quantity);
+        if is_vague {
+            finding.verdict = Verdict::NotApplicable {
+                reason: format!(
+                    "its error is {error:.3e}; that of a run that does not satisfy it could be no more than about \
+                     {scale:.3e}"
+                ),
+            };
+        }
+        finding
     }
 }

@@ -127,6 +127,10 @@ impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Value::Whole(number) => number.fmt(f),
+            // Not as hundreds of digits.
+            Value::Number(number) if *number != 0.0 && !(1e-4..1e7).contains(&number.abs()) => {
+                fmt::LowerExp::fmt(number, f)
+            }
             Value::Number(number) => number.fmt(f),
             Value::Sigma(sigma) => sigma.fmt(f),
         }
@@ -207,6 +211,8 @@ mod tests {
             "condition_number=1,2.5,1000",
             "sigma=softmax,l1",
             "time=0.5",
+            "condition_number=1000000,1e200",
+            "score_mean=-1e-5,-0.001,0",
         ] {
             assert_eq!(text.parse::<Axis>().unwrap().to_string(), text);
         }

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::flow::choices::{Choices, check_memory};
 use crate::flow::experiments::Run;
-use crate::flow::follow::{Backend, Integrator, Records, Settings, follow};
+use crate::flow::follow::{Backend, Integrator, Records, Settings, check, follow};
 use crate::flow::objective::invalid;
 use crate::flow::trajectory::Followed;
 use crate::{Error, Result};
@@ -44,10 +44,12 @@ impl Measure {
 }
 
 /// A map to be made.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Request {
     /// One problem, and its replicas; the axes replace two of its choices.
     pub choices: Choices,
+    /// Where the flow of every run ends, whatever its rate; if there is none, the choices or an axis say it.
+    pub time: Option<f64>,
     /// From left to right.
     pub x: Axis,
     /// From the top down.
@@ -56,6 +58,8 @@ pub struct Request {
     pub measure: Measure,
     /// With what runs are followed.
     pub integrator: Integrator,
+    /// Where it is followed.
+    pub backend: Backend,
 }
 
 /// A pair of values, and where its replicas ended.
@@ -148,6 +152,9 @@ impl Request {
                 _ => {}
             }
         }
+        if let Some(time) = self.time {
+            choices.end_at(time)?;
+        }
         Ok(choices)
     }
 
@@ -163,13 +170,18 @@ impl Request {
         }
         let is_time = |axis: &Axis| axis.parameter() == Parameter::Time;
         let has_steps = |axis: &Axis| axis.parameter() == Parameter::Steps;
-        if (is_time(&self.x) || is_time(&self.y)) && self.integrator == Integrator::Descent {
+        let axes = [&self.x, &self.y];
+        let some_time = axes.into_iter().any(is_time);
+        if (some_time || self.time.is_some()) && self.integrator == Integrator::Descent {
             let message = "is of the flow; of gradient descent vary steps";
             return Err(invalid("time", message));
         }
-        if [&self.x, &self.y].into_iter().any(is_time)
-            && [&self.x, &self.y].into_iter().any(has_steps)
-        {
+        let ends = [
+            some_time,
+            axes.into_iter().any(has_steps),
+            self.time.is_some(),
+        ];
+        if ends.into_iter().filter(|says| *says).count() > 1 {
             return Err(invalid(
                 "axis",
                 "time and steps both say when a run ends; vary one",
@@ -200,65 +212,92 @@ impl Request {
     }
 }
 
-/// Follows the runs of all cells at once, and calls `finished` with the number of those that are done.
-///
-/// # Errors
-/// [`Error::Flow`] for two equal axes, for cells of more than one problem, and for what [`Choices::runs`] and [`follow`]
-/// refuse; [`Error::DoesNotFit`] for more runs than memory holds. A run that fails is no error.
-pub fn map(request: &Request, finished: impl Fn(usize) + Sync) -> Result<Map> {
-    request.check()?;
-    let mut settings = Vec::new();
-    let mut needed = 0u64;
-    for &y in request.y.values() {
-        for &x in request.x.values() {
-            let choices = request.at(x, y)?;
-            request.check_cell(&choices)?;
-            needed = needed.saturating_add(choices.memory(2, false));
-            settings.push((x, y, choices));
+/// The runs of a map, drawn and found possible.
+#[derive(Debug)]
+pub struct Plan {
+    settings: Settings,
+    measure: Measure,
+    replicas: usize,
+    cells: Vec<(Value, Value)>,
+    runs: Vec<Run>,
+}
+
+impl Plan {
+    /// Draws the runs of all cells.
+    ///
+    /// # Errors
+    /// [`Error::Flow`] for two equal axes, for cells of more than one problem, and for what [`Choices::runs`] and
+    /// [`follow`] refuse; [`Error::DoesNotFit`] for more runs than memory holds.
+    pub fn of(request: &Request) -> Result<Plan> {
+        request.check()?;
+        let (mut cells, mut all_choices) = (Vec::new(), Vec::new());
+        let mut needed = 0u64;
+        for &y in request.y.values() {
+            for &x in request.x.values() {
+                let choices = request.at(x, y)?;
+                request.check_cell(&choices)?;
+                needed = needed.saturating_add(choices.memory(2, false));
+                cells.push((x, y));
+                all_choices.push(choices);
+            }
         }
-    }
-    check_memory(needed, "take fewer replicas, fewer cells or smaller dims")?;
-    let runs: Vec<Vec<Run>> = settings
-        .par_iter()
-        .map(|(_, _, choices)| choices.runs())
-        .collect::<Result<_>>()?;
-    let followed = follow(
-        runs.into_iter().flatten().collect(),
-        &Settings {
-            backend: Backend::Fused,
+        check_memory(needed, "take fewer replicas, fewer cells or smaller dims")?;
+        let runs: Vec<Vec<Run>> = all_choices
+            .par_iter()
+            .map(Choices::runs)
+            .collect::<Result<_>>()?;
+        let runs: Vec<Run> = runs.into_iter().flatten().collect();
+        let settings = Settings {
+            backend: request.backend.clone(),
             integrator: request.integrator,
             records: Records::Logarithmic(1),
             keep_values: false,
-        },
-        finished,
-    )?;
-    let mut followed = followed.into_iter();
-    let mut first_failure = None;
-    let mut cells = Vec::new();
-    for (x, y, choices) in settings {
-        let (mut failed, mut numbers) = (0, Vec::new());
-        for mut followed in followed.by_ref().take(choices.replicas) {
-            match followed.failure.take() {
-                None => numbers.extend(request.measure.of(&followed)),
-                Some(failure) => {
-                    failed += 1;
-                    first_failure.get_or_insert((x, y, failure));
+        };
+        runs.iter().try_for_each(|run| check(run, &settings))?;
+        Ok(Plan {
+            settings,
+            measure: request.measure,
+            replicas: request.choices.replicas,
+            cells,
+            runs,
+        })
+    }
+
+    /// Follows them all at once, and calls `finished` with the number of those that are done. A run that fails is no
+    /// error.
+    ///
+    /// # Errors
+    /// Those of [`follow`].
+    pub fn follow(self, finished: impl Fn(usize) + Sync) -> Result<Map> {
+        let followed = follow(self.runs, &self.settings, finished)?;
+        let mut followed = followed.into_iter();
+        let mut first_failure = None;
+        let mut cells = Vec::new();
+        for (x, y) in self.cells {
+            let (mut failed, mut numbers) = (0, Vec::new());
+            for mut followed in followed.by_ref().take(self.replicas) {
+                match followed.failure.take() {
+                    None => numbers.extend(self.measure.of(&followed)),
+                    Some(failure) => {
+                        failed += 1;
+                        first_failure.get_or_insert((x, y, failure));
+                    }
                 }
             }
+            cells.push(Cell {
+                x,
+                y,
+                replicas: self.replicas,
+                failed,
+                counted: numbers.len(),
+                spread: Spread::of(numbers),
+            });
         }
-        cells.push(Cell {
-            x,
-            y,
-            replicas: choices.replicas,
-            failed,
-            counted: numbers.len(),
-            spread: Spread::of(numbers),
-        });
+        Ok(Map {
+            cells,
+            first_failure,
+        })
     }
-    Ok(Map {
-        cells,
-        first_failure,
-    })
 }
 
 #[cfg(test)]

@@ -17,6 +17,10 @@ pub struct FlowManifest {
     pub experiment: ExperimentRecord,
     /// What is varied by a phase map, horizontally and vertically, as `NAME=V1,V2,…`; what it replaces of the constants.
     pub axes: Option<[String; 2]>,
+    /// Where every run of a phase map ends, if its rate is varied and a time was chosen: in place of the constants'
+    /// updates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<f64>,
     /// What followed the runs.
     pub integrator: IntegratorRecord,
     /// Records of each run that were asked for, beside its start.

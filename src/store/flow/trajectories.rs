@@ -12,7 +12,7 @@ use crate::store::{Provenance, TableWriter};
 /// Rows of a row group, at least: a few small runs share one.
 const ROW_GROUP: usize = 1 << 20;
 /// Rows that are turned into columns at once, unless one series has more.
-const BATCH: usize = 1 << 18;
+const BATCH: usize = 1 << 16;
 /// What orders the rows.
 const KEY: [&str; 5] = ["run", "quantity", "row", "coordinate", "step"];
 
@@ -49,15 +49,24 @@ impl TrajectoryTable {
     /// Those of [`Followed::series`], and what the disk refuses.
     pub fn write(&mut self, run: Run<'_>) -> Result<()> {
         let all = run.followed.series()?;
-        let (mut first, mut rows) = (0, 0);
-        for (at, series) in all.iter().enumerate() {
-            rows += series.values.len();
-            if rows >= BATCH || at + 1 == all.len() {
-                let part: Vec<_> = all[first..=at].iter().map(|series| (run, series)).collect();
-                self.writer.write(&batch(&self.path, &part)?)?;
-                self.in_group += rows;
-                (first, rows) = (at + 1, 0);
+        let (mut part, mut rows) = (Vec::new(), 0);
+        for series in all.iter() {
+            rows += series.records.len();
+            part.push((run, series));
+            if rows >= BATCH {
+                self.write_part(&part, rows)?;
+                part.clear();
+                rows = 0;
             }
+        }
+        self.write_part(&part, rows)
+    }
+
+    /// A row group ends where a series does: a curve is one piece, and no group grows with the run.
+    fn write_part(&mut self, part: &[(Run<'_>, Series<'_>)], rows: usize) -> Result<()> {
+        if rows > 0 {
+            self.writer.write(&batch(&self.path, part)?)?;
+            self.in_group += rows;
         }
         if self.in_group >= ROW_GROUP {
             self.writer.end_row_group()?;
@@ -75,18 +84,18 @@ impl TrajectoryTable {
     }
 }
 
-fn batch(path: &Path, all: &[(Run<'_>, &Series)]) -> Result<RecordBatch> {
+fn batch(path: &Path, all: &[(Run<'_>, Series<'_>)]) -> Result<RecordBatch> {
     // One row after the other; `of` says what a series has in each of its rows.
     fn rows<'a, T: Copy + 'a>(
-        all: &'a [(Run<'a>, &'a Series)],
-        of: impl Fn(Run<'a>, &'a Series) -> T + 'a,
+        all: &'a [(Run<'a>, Series<'a>)],
+        of: impl Fn(Run<'a>, &'a Series<'a>) -> T + 'a,
     ) -> impl Iterator<Item = T> + 'a {
         all.iter().flat_map(move |(run, series)| {
-            std::iter::repeat_n(of(*run, series), series.values.len())
+            std::iter::repeat_n(of(*run, series), series.records.len())
         })
     }
     let model = |run: Run<'_>| run.followed.run.problem.model().positions() as i32;
-    let when = |(run, series): &(Run<'_>, &Series)| {
+    let when = |(run, series): &(Run<'_>, Series<'_>)| {
         let trajectory = &run.followed.trajectory;
         let records = series.records.clone();
         let updates = trajectory.updates[records.clone()].iter().copied();
@@ -95,7 +104,7 @@ fn batch(path: &Path, all: &[(Run<'_>, &Series)]) -> Result<RecordBatch> {
     };
     let times: Vec<(u64, f64)> = all.iter().flat_map(when).collect();
     let place = |place: Option<usize>| place.map(|place| place as i32);
-    let values = all.iter().flat_map(|(_, series)| series.values.iter());
+    let values = all.iter().flat_map(|(_, series)| series.values());
     to_batch(
         path,
         vec![
@@ -122,7 +131,7 @@ fn batch(path: &Path, all: &[(Run<'_>, &Series)]) -> Result<RecordBatch> {
             // An entropy that is undefined is no number.
             Column::some_float64(
                 "value",
-                values.map(|value| Some(*value).filter(|value| !value.is_nan())),
+                values.map(|value| Some(value).filter(|value| !value.is_nan())),
             ),
         ],
     )

@@ -170,7 +170,7 @@ fn what_is_violated_is_a_failure() {
     assert!(
         finished
             .stdout
-            .contains("not checked: flow: the run diverged"),
+            .contains("not checked: flow: the run ended early"),
         "{finished}"
     );
     assert!(

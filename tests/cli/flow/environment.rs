@@ -3,7 +3,7 @@
 use super::World;
 use crate::cli::Finished;
 
-const TWINS: [(&str, &str); 18] = [
+const TWINS: [(&str, &str); 19] = [
     ("ATTNSCOPE_INTEGRATOR", "flow"),
     ("ATTNSCOPE_SEED", "9"),
     ("ATTNSCOPE_REPLICAS", "2"),
@@ -20,6 +20,7 @@ const TWINS: [(&str, &str); 18] = [
     ("ATTNSCOPE_RTOL", "1e-7"),
     ("ATTNSCOPE_ATOL", "1e-10"),
     ("ATTNSCOPE_MAX_STEPS", "5000"),
+    ("ATTNSCOPE_DEVICE", "cpu"),
     ("ATTNSCOPE_RECORDS", "6"),
     ("ATTNSCOPE_OUT", "d"),
 ];

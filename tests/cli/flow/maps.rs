@@ -274,3 +274,41 @@ fn defaults_fill_what_is_left() {
         );
     }
 }
+
+/// A chosen time is where every run ends, also where the rate is varied; the recorded command says it again.
+#[test]
+fn a_time_at_every_rate() {
+    let world = World::new();
+    let map =
+        "flow map --experiment logistic --x dim=3 --y rate=0.05,0.1,0.3 --time 5 --replicas 2";
+    let words = |line: &'static str| line.split(' ').collect::<Vec<_>>();
+    let arguments = [&words(map)[..], &["--json", "--out", "d"]].concat();
+    let json = world.run(&arguments).succeeds().json();
+    for (cell, rate) in json["cells"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(["0.05", "0.1", "0.3"])
+    {
+        let one =
+            words("flow logistic --dim 3 --integrator flow --time 5 --replicas 2 --json --lr");
+        let runs = world.run(&[&one[..], &[rate]].concat()).succeeds().json()["runs"].clone();
+        let largest = |run: usize| runs[run]["largest_weight"].as_f64().unwrap();
+        assert_close(runs[0]["time"].as_f64().unwrap(), 5.0);
+        let mean = (largest(0) + largest(1)) / 2.0;
+        // The flow ends at the same place, whichever its rate; other records are other steps.
+        assert!(
+            (cell["mean"].as_f64().unwrap() - mean).abs() < 1e-8,
+            "{rate}"
+        );
+    }
+    let run = world.run_json("d");
+    assert_eq!(run["time"].as_f64(), Some(5.0));
+    let recorded = run["command"].as_str().unwrap();
+    let again: Vec<&str> = recorded.split(' ').skip(1).chain(["--json"]).collect();
+    assert!(recorded.contains("--time 5") && !recorded.contains("--steps"));
+    assert_eq!(world.run(&again).succeeds().json(), json);
+
+    let gd = [&words(map)[..], &["--integrator", "gd"]].concat();
+    world.run(&gd).fails(2, &["--time is of --integrator flow"]);
+}

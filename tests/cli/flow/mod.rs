@@ -2,6 +2,7 @@
 
 mod all;
 mod check;
+mod early;
 mod environment;
 mod frame;
 mod maps;

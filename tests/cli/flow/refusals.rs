@@ -58,6 +58,9 @@ fn bad_values_are_named_with_their_remedy() {
         ("rows --rows 0", 2, "rows: 0 rows"),
         ("logistic --time 5", 2, "--time is of --integrator flow"),
         ("logistic --rtol 1e-6", 2, "--rtol is of --integrator flow"),
+        ("logistic --device metal", 2, "Metal has no float64"),
+        ("kl --device tpu", 2, "--device tpu is none of"),
+        ("map --device cuda:99", 2, "--device cuda:99: "),
         (
             "logistic --max-steps 6",
             2,

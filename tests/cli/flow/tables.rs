@@ -255,10 +255,10 @@ fn divergence_saves_what_was_recorded() {
     let error = error.unwrap_or_else(|| panic!("{finished}"));
     for part in [
         "square (sum, dim 10, seed 42)",
-        "diverged",
+        "ended early",
         "updates at rate 500",
         "smaller rate",
-        "saved in d",
+        "tables and figures are in d",
     ] {
         assert!(
             finished.stderr.contains(part),
@@ -300,5 +300,8 @@ fn divergence_saves_what_was_recorded() {
     let finished = world.run(&alone).ends(1);
     assert!(finished.stderr.contains("no --out"), "{finished}");
     let failure = finished.json()["runs"][0]["failure"].clone();
-    assert!(failure.as_str().unwrap().contains("diverged"), "{failure}");
+    assert!(
+        failure.as_str().unwrap().contains("ended early"),
+        "{failure}"
+    );
 }

@@ -4,8 +4,9 @@ use attnscope::Error;
 use attnscope::flow::{
     checks::{SQUARE_FROM_ZERO, Statement, Verdict, check},
     dormand_prince::Tolerances,
-    experiments::{LOGISTIC, Run},
+    experiments::{Experiment, LOGISTIC, Run},
     follow::Integrator,
+    problem::Dimensions,
     trajectory::Trajectory,
 };
 
@@ -207,8 +208,21 @@ fn limits() {
         }
         None
     });
+    // S falls, and grows again.
+    assert_caught(&run, end, Statement::Strength, "", |told| {
+        let (from, to) = (told.at(1e4) + 2, told.at(1e5));
+        for k in from..told.records() {
+            told.trajectory.strengths[k] -= if k <= to { 10.0 } else { 5.0 };
+        }
+        None
+    });
     // All of V grows alike.
-    assert_caught(&run, end, Statement::RankOneLimit, "", |told| {
+    let small = Experiment {
+        dimensions: &[Dimensions::square(3)],
+        ..LOGISTIC
+    };
+    let small = small.runs().unwrap().remove(0);
+    assert_caught(&small, end, Statement::RankOneLimit, "", |told| {
         let (from, width) = (told.at(1e4), told.positions * told.predictions);
         let stays = told.trajectory.values[from * width..][..width].to_vec();
         for k in from..told.records() {

@@ -3,6 +3,7 @@
 mod assumptions;
 mod crafted;
 mod equations;
+mod verdicts;
 
 use std::collections::BTreeSet;
 
@@ -155,7 +156,8 @@ fn holding(findings: &[Finding]) -> BTreeSet<Statement> {
     Statement::ALL.into_iter().filter(holds).collect()
 }
 
-/// The statements that a run of the flow has to satisfy, since it meets their assumptions.
+/// The statements that a run of the flow has to satisfy, since it meets their assumptions. When the rank of V is in its
+/// limit depends on V at the start: see `verdicts`.
 fn expected(run: &Run) -> BTreeSet<Statement> {
     use Statement::*;
     let mut expected = BTreeSet::from([Decrease, Rate]);
@@ -186,7 +188,7 @@ fn expected(run: &Run) -> BTreeSet<Statement> {
                 expected.extend(polarisation);
                 // Eight rows pull the values along so fast that no weight dominates before t = 1e7.
                 if model.rows() <= 2 {
-                    expected.extend([OneHot, Strength, Bounded, RankOneLimit]);
+                    expected.extend([OneHot, Strength, Bounded]);
                 }
             }
         }
@@ -289,7 +291,8 @@ fn descent_at_the_rates_of_the_notebook_violates_nothing() {
             }
             let findings = checked(&descend(&run, run.rate, end), Integrator::Descent);
             assert_eq!(violations(&findings), [""; 0], "{}", name(&run));
-            let holding = holding(&findings);
+            let mut holding = holding(&findings);
+            holding.remove(&Statement::RankOneLimit);
             // The residual of the sigmoid's square loss vanishes within a few updates.
             if name(&run) != "square sigmoid" {
                 assert!(holding.contains(&Statement::Rate), "{}", name(&run));
