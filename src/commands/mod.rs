@@ -20,6 +20,7 @@ mod report;
 mod scan;
 mod summary;
 mod terminal;
+mod train;
 
 use std::process::ExitCode;
 
@@ -51,6 +52,7 @@ enum Command {
     Report(report::Args),
     Inspect(inspect::Args),
     Flow(flow::Args),
+    Train(train::Args),
     Convert(convert::Args),
     Download(download::Args),
     Models(models::Args),
@@ -79,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::run(args),
         Command::Inspect(args) => inspect::run(args, quiet),
         Command::Flow(args) => flow::run(args, quiet),
+        Command::Train(args) => train::run(args, quiet),
         Command::Convert(args) => convert::run(args, quiet),
         Command::Download(args) => download::run(args, quiet),
         Command::Models(args) => models::run(args),

@@ -309,6 +309,37 @@ impl RunProgress {
     }
 }
 
+/// The progress of a training run: a bar on a terminal, and the lines of its epochs.
+pub struct StepProgress(ProgressBar);
+
+impl StepProgress {
+    /// Of so many steps.
+    pub fn new(total: usize, quiet: bool) -> Self {
+        let bar = bar(quiet);
+        let style = ProgressStyle::with_template(
+            "{elapsed_precise} {wide_bar} {pos}/{len} steps  {eta} left",
+        );
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_length(total as u64);
+        Self(bar)
+    }
+
+    /// So many are done.
+    pub fn done(&self, steps: usize) {
+        self.0.set_position(steps as u64);
+    }
+
+    /// Lets `say` write lines, with the bar out of their way.
+    pub fn above(&self, say: impl FnOnce()) {
+        self.0.suspend(say);
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
 /// A bar on stderr, unless quiet.
 fn bar(quiet: bool) -> ProgressBar {
     let target = if quiet {

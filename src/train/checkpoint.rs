@@ -8,7 +8,10 @@ use tokenizers::{
     Tokenizer, models::wordlevel::WordLevel, pre_tokenizers::whitespace::WhitespaceSplit,
 };
 
-use super::{Parameters, tasks::Task};
+use super::{
+    Parameters,
+    tasks::{Sample, Task},
+};
 use crate::{
     Error, Result,
     checkpoint::SINGLE_FILE,
@@ -18,12 +21,15 @@ use crate::{
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
 
-/// Fails if `dir` holds one of the files of a checkpoint.
+/// The file of [`write_texts`].
+pub const TEXTS: &str = "texts.jsonl";
+
+/// Fails if `dir` holds one of the files of a checkpoint, or texts.
 ///
 /// # Errors
 /// [`Error::OutDir`] with the file's name.
 pub fn refuse_occupied(dir: &Path) -> Result<()> {
-    let files = [CONFIG, SINGLE_FILE, TOKENIZER];
+    let files = [CONFIG, SINGLE_FILE, TOKENIZER, TEXTS];
     refuse_existing(dir, files.iter().map(|name| dir.join(name)), "checkpoint")
 }
 
@@ -43,6 +49,19 @@ pub fn write(dir: &Path, task: &Task, parameters: &Parameters) -> Result<()> {
     write_atomically(&dir.join(TOKENIZER), tokenizer.as_bytes())?;
     write_atomically(&dir.join(SINGLE_FILE), &weights)?;
     write_json(&dir.join(CONFIG), parameters.config())
+}
+
+/// Writes the samples as texts that a scan takes, a JSON object with a `text` in each line, to [`TEXTS`] in `dir`, which
+/// must exist. A file of that name is replaced.
+///
+/// # Errors
+/// What the disk refuses.
+pub fn write_texts(dir: &Path, task: &Task, samples: &[Sample]) -> Result<()> {
+    let lines = samples.iter().map(|sample| {
+        let text = task.text(&sample.input_ids);
+        format!("{}\n", serde_json::json!({ "text": text }))
+    });
+    write_atomically(&dir.join(TEXTS), lines.collect::<String>().as_bytes())
 }
 
 /// The content of `tokenizer.json`.

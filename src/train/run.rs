@@ -10,7 +10,7 @@ use super::{
     tasks::{Sample, Task},
 };
 use crate::{
-    Result,
+    Error, Result,
     layers::attention::{AttentionKind, Features},
     models::small_transformer::{Config, MODEL_TYPE, PositionEmbedding},
     random::{NumpyRandom, PythonRandom},
@@ -106,7 +106,15 @@ impl Settings {
             let message = format!("{} is not a number above 0", self.learning_rate);
             return Err(invalid("lr", message));
         }
-        self.config.check("config.json".as_ref())?;
+        // There is no file yet that could be named.
+        self.config
+            .check("config.json".as_ref())
+            .map_err(|error| match error {
+                Error::Config { field, message, .. } => {
+                    invalid("model", format!("{field}: {message}"))
+                }
+                other => other,
+            })?;
         for (field, found, needed) in [
             ("vocab_size", self.config.vocab_size, self.task.vocab_size()),
             (
@@ -191,7 +199,7 @@ pub struct Trained {
 /// number of threads.
 ///
 /// # Errors
-/// [`crate::Error::Train`] or [`crate::Error::Config`] for settings that cannot be. A loss that is not finite is none;
+/// [`Error::Train`] for settings that cannot be. A loss that is not finite is none;
 /// [`Trained::state`] says so.
 pub fn run(settings: &Settings, device: &Device, watcher: &dyn Watcher) -> Result<Trained> {
     let mut random = PythonRandom::new(settings.seed.into());

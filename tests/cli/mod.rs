@@ -24,6 +24,7 @@ mod results;
 mod streams;
 mod texts;
 mod tokenizer;
+mod train;
 mod weights;
 
 use std::fs;

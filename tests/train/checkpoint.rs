@@ -1,6 +1,6 @@
 //! Trained models as checkpoint directories.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use attnscope::{
     checkpoint::{Checkpoint, SINGLE_FILE},
@@ -9,14 +9,13 @@ use attnscope::{
     scan,
     store::{SampleReader, SampleRow},
     train::{
-        checkpoint::write,
+        checkpoint::{TEXTS, write, write_texts},
         metrics::Heads,
         run::{Settings, Trained, run},
-        tasks::{Classification, Induction, Sample, Task},
+        tasks::{Classification, Induction, Task},
     },
 };
 use candle_core::Device;
-use serde_json::json;
 
 use super::{
     run::{Follower, settings},
@@ -44,14 +43,6 @@ fn train(task: &Task, kind: &str) -> (Settings, Trained) {
     };
     let trained = run(&settings, &Device::Cpu, &Follower::new(usize::MAX)).unwrap();
     (settings, trained)
-}
-
-fn write_texts(path: &Path, task: &Task, samples: &[Sample]) {
-    let lines: String = samples
-        .iter()
-        .map(|sample| format!("{}\n", json!({ "text": task.text(&sample.input_ids) })))
-        .collect();
-    fs::write(path, lines).unwrap();
 }
 
 #[test]
@@ -112,9 +103,12 @@ fn a_scan_finds_the_sink_scores() {
     for (task, kind) in tasks().iter().zip(["softmax", "sigmoid_unnorm"]) {
         let (_, trained) = train(task, kind);
         let dir = tempfile::tempdir().unwrap();
-        let (model, texts) = (dir.path().join("model"), dir.path().join("texts.jsonl"));
+        let (model, texts) = (
+            dir.path().join("model"),
+            dir.path().join("model/texts.jsonl"),
+        );
         write(&model, task, &trained.parameters).unwrap();
-        write_texts(&texts, task, &trained.eval_samples);
+        write_texts(&model, task, &trained.eval_samples).unwrap();
         let mut request = request(&model, &texts, &dir.path().join("out"));
         request.max_seq_len = 10;
         let outcome = scan::run(&request, &Silent).unwrap();
@@ -138,9 +132,12 @@ fn a_scan_finds_the_shares_of_a_classifier() {
     let task = &tasks()[2];
     let (_, trained) = train(task, "sigmoid_norm");
     let dir = tempfile::tempdir().unwrap();
-    let (model, texts) = (dir.path().join("model"), dir.path().join("texts.jsonl"));
+    let (model, texts) = (
+        dir.path().join("model"),
+        dir.path().join("model/texts.jsonl"),
+    );
     write(&model, task, &trained.parameters).unwrap();
-    write_texts(&texts, task, &trained.eval_samples);
+    write_texts(&model, task, &trained.eval_samples).unwrap();
     let out = dir.path().join("out");
     scan::run(&request(&model, &texts, &out), &Silent).unwrap();
     let rows: Vec<SampleRow> = SampleReader::open(&out)
@@ -167,7 +164,7 @@ fn a_scan_finds_the_shares_of_a_classifier() {
 fn a_checkpoint_is_never_overwritten() {
     let (_, trained) = train(&tasks()[2], "softmax");
     let dir = tempfile::tempdir().unwrap();
-    for name in ["config.json", SINGLE_FILE, "tokenizer.json"] {
+    for name in ["config.json", SINGLE_FILE, "tokenizer.json", TEXTS] {
         let model = dir.path().join(format!("with-{name}"));
         fs::create_dir(&model).unwrap();
         fs::write(model.join(name), "mine").unwrap();

@@ -1,0 +1,198 @@
+//! The flags of `attnscope train`. Where none is given, the paper's own settings hold.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, ValueEnum, builder::FalseyValueParser};
+
+use crate::{
+    layers::attention::{AttentionKind, Features},
+    models::small_transformer::PositionEmbedding,
+    train::{
+        run::Settings,
+        tasks::{Classification, Induction, Task},
+    },
+};
+
+#[derive(Debug, clap::Args)]
+pub struct InductionArgs {
+    /// Tokens without the symbols of shifted ones, BOS among them
+    #[arg(long, env = "ATTNSCOPE_VOCAB_SIZE", default_value_t = Induction::default().vocab_size)]
+    vocab_size: usize,
+
+    /// Tokens of a sequence, the answer included
+    #[arg(long, env = "ATTNSCOPE_SEQ_LENGTH", default_value_t = Induction::default().seq_length)]
+    seq_length: usize,
+
+    /// Whether a token that comes again is another symbol then
+    #[arg(long, env = "ATTNSCOPE_SHIFT_QUERY_TOKEN", action = ArgAction::Set, default_value_t = true)]
+    shift_query_token: bool,
+
+    /// What the other positions weigh in the loss, the last one weighing 1
+    #[arg(long, env = "ATTNSCOPE_AUX_LOSS_WEIGHT", default_value_t = Induction::default().aux_loss_weight)]
+    aux_loss_weight: f64,
+
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ClassificationArgs {
+    /// Tokens of all groups, and CLS
+    #[arg(long, env = "ATTNSCOPE_VOCAB_SIZE", default_value_t = Classification::default().vocab_size)]
+    vocab_size: usize,
+
+    /// Tokens of a sequence, CLS included
+    #[arg(long, env = "ATTNSCOPE_SEQ_LENGTH", default_value_t = Classification::default().seq_length)]
+    seq_length: usize,
+
+    /// Groups, of equal size
+    #[arg(long, env = "ATTNSCOPE_NUM_LABELS", default_value_t = Classification::default().num_labels)]
+    num_labels: usize,
+
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// The model, the run, and what becomes of it.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// One of the functions of the paper's Table 1, such as softmax, sigmoid_unnorm or mlp_norm
+    #[arg(long, env = "ATTNSCOPE_ATTENTION_TYPE", default_value = "softmax", value_parser = kind)]
+    attention_type: AttentionKind,
+
+    /// Layers
+    #[arg(long, env = "ATTNSCOPE_NUM_LAYERS", default_value_t = 2)]
+    num_layers: usize,
+
+    /// Heads per layer
+    #[arg(long, env = "ATTNSCOPE_NUM_HEADS", default_value_t = 4)]
+    num_heads: usize,
+
+    /// Width of the model; feed-forward blocks are four times as wide
+    #[arg(long, env = "ATTNSCOPE_EMBED_DIM", default_value_t = 128)]
+    embed_dim: usize,
+
+    /// How positions come to the tokens [default: concat for induction, no for classification]
+    #[arg(long, env = "ATTNSCOPE_POSITIONAL_TYPE")]
+    positional_type: Option<PositionalType>,
+
+    /// Whether layers have feed-forward blocks
+    #[arg(long, env = "ATTNSCOPE_USE_MLP", action = ArgAction::Set, default_value_t = true)]
+    use_mlp: bool,
+
+    /// Whether there are layer norms
+    #[arg(long, env = "ATTNSCOPE_USE_LAYERNORM", action = ArgAction::Set, default_value_t = true)]
+    use_layernorm: bool,
+
+    /// Samples to learn from [default: 100000 for induction, 10000 for classification]
+    #[arg(long, env = "ATTNSCOPE_NUM_TRAIN")]
+    num_train: Option<usize>,
+
+    /// Samples to measure on
+    #[arg(long, env = "ATTNSCOPE_NUM_EVAL", default_value_t = 1000)]
+    num_eval: usize,
+
+    /// Times that every sample is learned from
+    #[arg(long, env = "ATTNSCOPE_NUM_EPOCHS", default_value_t = 10)]
+    num_epochs: usize,
+
+    /// Samples of a step
+    #[arg(long, env = "ATTNSCOPE_BATCH_SIZE", default_value_t = 256)]
+    batch_size: usize,
+
+    /// Learning rate of AdamW
+    #[arg(long, env = "ATTNSCOPE_LR", default_value_t = 1e-3)]
+    lr: f64,
+
+    /// Decides samples, parameters and order; the samples are those of Python's random.seed(S)
+    #[arg(long, env = "ATTNSCOPE_SEED", default_value_t = 0)]
+    seed: u32,
+
+    /// Directory for the model, as a checkpoint that can be scanned, and the texts of the evaluation samples [default:
+    /// they are not written]
+    #[arg(long, env = "ATTNSCOPE_OUT", value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// Print one JSON object instead of the table
+    #[arg(long, env = "ATTNSCOPE_JSON", value_parser = FalseyValueParser::new())]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum PositionalType {
+    /// Half of the width each
+    Concat,
+    /// Added
+    Add,
+    /// None
+    No,
+}
+
+fn kind(name: &str) -> Result<AttentionKind, String> {
+    AttentionKind::named(name).ok_or_else(|| {
+        let names = AttentionKind::ALL.map(AttentionKind::name).join(", ");
+        format!("take one of {names}")
+    })
+}
+
+impl InductionArgs {
+    pub fn settings(&self) -> Settings {
+        self.run.settings(Task::Induction(Induction {
+            vocab_size: self.vocab_size,
+            seq_length: self.seq_length,
+            shift_query_token: self.shift_query_token,
+            aux_loss_weight: self.aux_loss_weight,
+        }))
+    }
+}
+
+impl ClassificationArgs {
+    pub fn settings(&self) -> Settings {
+        self.run.settings(Task::Classification(Classification {
+            vocab_size: self.vocab_size,
+            seq_length: self.seq_length,
+            num_labels: self.num_labels,
+        }))
+    }
+}
+
+impl RunArgs {
+    fn settings(&self, task: Task) -> Settings {
+        let tokens = task.tokens();
+        let mut settings = Settings::of_paper(task, self.attention_type);
+        let config = &mut settings.config;
+        config.num_hidden_layers = self.num_layers;
+        config.num_attention_heads = self.num_heads;
+        config.hidden_size = self.embed_dim;
+        config.intermediate_size = match self.use_mlp {
+            true => self.embed_dim.saturating_mul(4),
+            false => 0,
+        };
+        config.attention_intermediate_size = match self.attention_type.features() {
+            // Heads of no width are refused with the number of heads.
+            Features::Mlp => {
+                let width = self.embed_dim.checked_div(self.num_heads);
+                width.unwrap_or(1).max(1).saturating_mul(4)
+            }
+            Features::Identity | Features::Elu => 0,
+        };
+        config.use_layer_norm = self.use_layernorm;
+        if let Some(positional_type) = self.positional_type {
+            (
+                config.position_embedding_type,
+                config.max_position_embeddings,
+            ) = match positional_type {
+                PositionalType::Concat => (PositionEmbedding::Concat, tokens),
+                PositionalType::Add => (PositionEmbedding::Add, tokens),
+                PositionalType::No => (PositionEmbedding::None, 0),
+            };
+        }
+        settings.num_train = self.num_train.unwrap_or(settings.num_train);
+        settings.num_eval = self.num_eval;
+        settings.num_epochs = self.num_epochs;
+        settings.batch_size = self.batch_size;
+        settings.learning_rate = self.lr;
+        settings.seed = self.seed;
+        settings
+    }
+}

@@ -1,0 +1,84 @@
+//! What is printed of a trained model.
+
+use serde_json::{Value, json};
+
+use crate::train::{
+    metrics::{Evaluation, Heads, LEARNED_ACCURACY},
+    run::{Settings, Trained},
+    tasks::Task,
+};
+
+fn task(settings: &Settings) -> &'static str {
+    match settings.task {
+        Task::Induction(_) => "induction",
+        Task::Classification(_) => "classification",
+    }
+}
+
+/// One object; what is not a number is null.
+pub fn to_json(settings: &Settings, trained: &Trained) -> Value {
+    let evaluation = trained.evaluation.as_ref();
+    let heads = match evaluation.map(|evaluation| &evaluation.heads) {
+        Some(Heads::Induction(heads)) => json!(heads),
+        Some(Heads::Classification(heads)) => json!(heads),
+        None => json!([]),
+    };
+    json!({
+        "task": task(settings),
+        "attention_type": settings.config.attention_function.name(),
+        "seed": settings.seed,
+        "state": trained.state,
+        "accuracy": evaluation.map(|evaluation| evaluation.score.accuracy),
+        "loss": evaluation.map(|evaluation| evaluation.score.loss),
+        "has_learned": evaluation.map(Evaluation::has_learned),
+        "flip_rate": evaluation.and_then(Evaluation::max_flip_rate),
+        "heads": heads,
+        "epochs": trained.epochs,
+    })
+}
+
+/// A line about the run, and a table of its heads.
+pub fn to_text(settings: &Settings, trained: &Trained) -> String {
+    let kind = settings.config.attention_function.name();
+    let (name, seed) = (task(settings), settings.seed);
+    let Some(evaluation) = &trained.evaluation else {
+        let steps = trained.epochs.last().map_or(0, |epoch| epoch.steps);
+        return format!("{name}, {kind}, seed {seed}: diverged after step {steps}\n");
+    };
+    let score = evaluation.score;
+    let mut text = format!(
+        "{name}, {kind}, seed {seed}: accuracy {:.4}, loss {:.4}\n",
+        score.accuracy, score.loss
+    );
+    match &evaluation.heads {
+        Heads::Induction(heads) => {
+            text += "layer  head  sink score  of means\n";
+            for h in heads {
+                let sink = if h.is_sink() { "  sink" } else { "" };
+                text += &format!(
+                    "{:>5}  {:>4}  {:>10.4}  {:>8.4}{sink}\n",
+                    h.layer, h.head, h.sink_score, h.sink_score_of_means
+                );
+            }
+            if !evaluation.has_learned() {
+                text += &format!(
+                    "The accuracy is below {LEARNED_ACCURACY}: the task was not learned, and the paper leaves such runs \
+                     out.\n"
+                );
+            }
+        }
+        Heads::Classification(heads) => {
+            text += "layer  head  sparsity score  flip rate\n";
+            for h in heads {
+                text += &format!(
+                    "{:>5}  {:>4}  {:>14.4}  {:>9.4}\n",
+                    h.layer, h.head, h.sparsity_score, h.flip_rate
+                );
+            }
+            if let Some(most) = evaluation.max_flip_rate() {
+                text += &format!("Largest flip rate: {most:.4}\n");
+            }
+        }
+    }
+    text
+}

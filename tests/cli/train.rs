@@ -1,0 +1,241 @@
+//! `train`, through the command line.
+
+use attnscope::{
+    layers::attention::AttentionKind,
+    train::{
+        metrics::Heads,
+        run::{Epoch, Settings, Trained, Watcher, run},
+        tasks::{Classification, Induction, Task},
+    },
+};
+use candle_core::Device;
+use serde_json::{Value, json};
+
+use super::World;
+
+struct Silent;
+
+impl Watcher for Silent {
+    fn stepped(&self, _: usize, _: usize) {}
+
+    fn epoch(&self, _: &Epoch) {}
+
+    fn is_stopped(&self) -> bool {
+        false
+    }
+}
+
+const SMALL: [&str; 9] = [
+    "--num-layers=1",
+    "--num-heads=2",
+    "--embed-dim=8",
+    "--num-train=90",
+    "--num-eval=30",
+    "--num-epochs=2",
+    "--batch-size=20",
+    "--lr=0.01",
+    "--seed=5",
+];
+
+/// What [`SMALL`] asks for, from the library.
+fn small(task: Task, kind: &str, change: impl FnOnce(&mut Settings)) -> Trained {
+    let mut settings = Settings::of_paper(task, AttentionKind::named(kind).unwrap());
+    settings.config.num_hidden_layers = 1;
+    settings.config.num_attention_heads = 2;
+    settings.config.hidden_size = 8;
+    settings.config.intermediate_size = 32;
+    settings.num_train = 90;
+    settings.num_eval = 30;
+    settings.num_epochs = 2;
+    settings.batch_size = 20;
+    settings.learning_rate = 0.01;
+    settings.seed = 5;
+    change(&mut settings);
+    run(&settings, &Device::Cpu, &Silent).unwrap()
+}
+
+fn close(found: &Value, expected: f64) -> bool {
+    (found.as_f64().unwrap() - expected).abs() < 1e-9
+}
+
+#[test]
+fn induction_is_that_of_the_library_and_can_be_scanned() {
+    let world = World::new();
+    let flags = [
+        &["train", "induction", "--json", "--out", "model"],
+        &SMALL[..],
+    ]
+    .concat();
+    let found = world.run(&flags).succeeds().json();
+    let trained = small(Task::Induction(Induction::default()), "softmax", |_| {});
+    let evaluation = trained.evaluation.unwrap();
+    let Heads::Induction(heads) = &evaluation.heads else {
+        panic!("{evaluation:?}")
+    };
+    assert_eq!(found["task"], "induction");
+    assert_eq!(found["attention_type"], "softmax");
+    assert_eq!(
+        (&found["seed"], &found["state"]),
+        (&json!(5), &json!("finished"))
+    );
+    assert!(close(&found["accuracy"], evaluation.score.accuracy));
+    assert_eq!(found["has_learned"], false);
+    assert_eq!(found["flip_rate"], Value::Null);
+    assert_eq!(found["epochs"].as_array().unwrap().len(), 2);
+    let found = found["heads"].as_array().unwrap();
+    assert_eq!(found.len(), 2);
+    for (found, head) in found.iter().zip(heads) {
+        assert_eq!(
+            (&found["layer"], &found["head"]),
+            (&json!(head.layer), &json!(head.head))
+        );
+        assert!(close(&found["sink_score"], head.sink_score));
+        assert!(close(
+            &found["sink_score_of_means"],
+            head.sink_score_of_means
+        ));
+    }
+    let (model, texts) = ("model", "model/texts.jsonl");
+    let scan = [
+        "scan",
+        "--model",
+        model,
+        "--dataset",
+        texts,
+        "--n-samples=all",
+        "--json",
+    ];
+    let scanned = world.run(&scan).succeeds().json();
+    assert_eq!(
+        (&scanned["samples"], &scanned["tokens"]),
+        (&json!(30), &json!(360))
+    );
+    // What is there is not written again, and no step is made for it.
+    world
+        .run(&flags)
+        .fails(2, &["model/config.json", "never overwritten"]);
+}
+
+#[test]
+fn classification_takes_its_flags_from_the_environment_too() {
+    let world = World::new();
+    let flags = [
+        &["train", "classification", "--json"],
+        &SMALL[..],
+        &[
+            "--vocab-size=31",
+            "--seq-length=5",
+            "--num-labels=3",
+            "--attention-type=mlp_norm",
+        ],
+        &[
+            "--use-mlp=false",
+            "--use-layernorm=false",
+            "--positional-type=add",
+        ],
+    ]
+    .concat();
+    let found = world.run(&flags).succeeds().json();
+    let mut command = world.attnscope();
+    command
+        .args(["train", "classification"])
+        .env("ATTNSCOPE_JSON", "1");
+    for flag in &flags[3..] {
+        let (name, value) = flag[2..].split_once('=').unwrap();
+        let name = name.to_uppercase().replace('-', "_");
+        command.env(format!("ATTNSCOPE_{name}"), value);
+    }
+    let twins = super::Finished::of(&mut command).succeeds().json();
+    assert_eq!(twins, found);
+    let task = Task::Classification(Classification {
+        vocab_size: 31,
+        seq_length: 5,
+        num_labels: 3,
+    });
+    let trained = small(task, "mlp_norm", |settings| {
+        use attnscope::models::small_transformer::PositionEmbedding;
+        settings.config.intermediate_size = 0;
+        settings.config.attention_intermediate_size = 16;
+        settings.config.use_layer_norm = false;
+        settings.config.position_embedding_type = PositionEmbedding::Add;
+        settings.config.max_position_embeddings = 5;
+    });
+    let evaluation = trained.evaluation.unwrap();
+    let Heads::Classification(heads) = &evaluation.heads else {
+        panic!("{evaluation:?}")
+    };
+    assert!(close(&found["accuracy"], evaluation.score.accuracy));
+    assert!(close(
+        &found["flip_rate"],
+        evaluation.max_flip_rate().unwrap()
+    ));
+    for (found, head) in found["heads"].as_array().unwrap().iter().zip(heads) {
+        assert!(close(&found["sparsity_score"], head.sparsity_score));
+        assert!(close(&found["flip_rate"], head.flip_rate));
+    }
+}
+
+#[test]
+fn a_run_that_diverges_says_so_and_writes_nothing() {
+    let world = World::new();
+    let flags = [
+        &["train", "classification", "--out=model"],
+        &SMALL[..7],
+        &["--lr=1e30"],
+    ]
+    .concat();
+    let finished = world.run(&flags).ends(1);
+    assert!(
+        finished.stdout.contains("diverged after step"),
+        "{finished}"
+    );
+    assert!(
+        finished.stderr.contains("take a smaller --lr"),
+        "{finished}"
+    );
+    assert!(!world.path("model").exists());
+    let finished = world.run(&[&flags[..], &["--json"]].concat()).ends(1);
+    assert_eq!(finished.json()["state"], "diverged");
+}
+
+#[test]
+fn tables_show_the_heads() {
+    let world = World::new();
+    let flags = [&["train", "classification"], &SMALL[..]].concat();
+    let finished = world.run(&flags).succeeds();
+    assert!(
+        finished
+            .stdout
+            .starts_with("classification, softmax, seed 5: accuracy ")
+    );
+    assert_eq!(finished.stdout.lines().count(), 5, "{finished}");
+    let flags = [&["train", "induction"], &SMALL[..]].concat();
+    let finished = world.run(&flags).succeeds();
+    assert!(
+        finished
+            .stdout
+            .contains("below 0.95: the task was not learned"),
+        "{finished}"
+    );
+}
+
+#[test]
+fn impossible_flags_are_refused() {
+    let world = World::new();
+    for (flag, says) in [
+        (
+            "--attention-type=sparsemax",
+            "take one of softmax, uniform,",
+        ),
+        ("--num-heads=3", "train: model: num_attention_heads"),
+        ("--num-heads=0", "train: model: num_attention_heads"),
+        ("--seq-length=99", "seq_length: 99 is not between"),
+        ("--batch-size=0", "batch_size: 0 is not between"),
+        ("--lr=-1", "lr: -1 is not a number above 0"),
+    ] {
+        let finished = world.run(&["train", "induction", flag]);
+        assert_eq!(finished.code, Some(2), "{flag}: {finished}");
+        assert!(finished.stderr.contains(says), "{flag}: {finished}");
+        assert_eq!(finished.stdout, "");
+    }
+}
