@@ -263,6 +263,16 @@ impl convert::Watcher for ConvertProgress {
     }
 }
 
+/// A bar over so many of `what`.
+fn counting_bar(total: usize, what: &str, quiet: bool) -> ProgressBar {
+    let bar = bar(quiet);
+    let template = format!("{{elapsed_precise}} {{wide_bar}} {{pos}}/{{len}} {what}  {{eta}} left");
+    let style = ProgressStyle::with_template(&template);
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_length(total as u64);
+    bar
+}
+
 /// Progress of runs that are followed, by number.
 pub struct RunProgress {
     quiet: bool,
@@ -274,12 +284,7 @@ pub struct RunProgress {
 impl RunProgress {
     /// Of so many runs.
     pub fn new(total: usize, quiet: bool) -> Self {
-        let bar = bar(quiet);
-        let style = ProgressStyle::with_template(
-            "{elapsed_precise} {wide_bar} {pos}/{len} runs  {eta} left",
-        );
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.set_length(total as u64);
+        let bar = counting_bar(total, "runs", quiet);
         Self {
             quiet,
             bar,
@@ -315,13 +320,7 @@ pub struct StepProgress(ProgressBar);
 impl StepProgress {
     /// Of so many steps.
     pub fn new(total: usize, quiet: bool) -> Self {
-        let bar = bar(quiet);
-        let style = ProgressStyle::with_template(
-            "{elapsed_precise} {wide_bar} {pos}/{len} steps  {eta} left",
-        );
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.set_length(total as u64);
-        Self(bar)
+        Self(counting_bar(total, "steps", quiet))
     }
 
     /// So many are done.

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::experiments::{Experiment, Family, Run};
+use super::follow::check_rate;
 use super::objective::invalid;
 use super::problem::Dimensions;
 use super::sigma::Sigma;
@@ -81,7 +82,7 @@ impl Choices {
         let updates = time / self.rate;
         // Of a rate that is no rate, `runs` speaks.
         if !updates.is_finite() || updates <= 0.0 {
-            return self.check_rate();
+            return check_rate(self.rate);
         }
         if updates > MOST_STEPS {
             let message = format!(
@@ -255,7 +256,7 @@ impl Choices {
                 return Err(invalid(field, format!("does not apply to {name}: {to}")));
             }
         }
-        self.check_rate()?;
+        check_rate(self.rate)?;
         if self.steps == 0 {
             return Err(invalid("steps", "is 0; take at least one"));
         }
@@ -279,16 +280,6 @@ impl Choices {
             distinct("condition_number", self.all_condition_numbers())?;
         }
         Ok(())
-    }
-
-    fn check_rate(&self) -> Result<()> {
-        match self.rate > 0.0 && self.rate.is_finite() {
-            true => Ok(()),
-            false => Err(invalid(
-                "rate",
-                format!("is {}; it must be above 0, like 0.1", self.rate),
-            )),
-        }
     }
 }
 

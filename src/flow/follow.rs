@@ -15,7 +15,7 @@ use super::experiments::Run;
 use super::model::Form;
 use super::objective::invalid;
 use super::replicas::Replicas;
-use super::tensors::{TensorReplicas, can_follow};
+use super::tensors::TensorReplicas;
 use super::trajectory::{Followed, Track};
 use crate::Result;
 use crate::layers::lanes::WIDTH;
@@ -153,10 +153,7 @@ pub fn follow(
 
 /// Fails for what [`follow`] refuses, before anything is followed.
 pub(crate) fn check(run: &Run, settings: &Settings) -> Result<()> {
-    if !(run.rate > 0.0 && run.rate.is_finite()) {
-        let message = format!("is {}; it must be above 0, like 0.1", run.rate);
-        return Err(invalid("rate", message));
-    }
+    check_rate(run.rate)?;
     if let Records::At(updates) = &settings.records
         && !updates.is_sorted_by(|a, b| a < b)
     {
@@ -185,7 +182,7 @@ pub(crate) fn check(run: &Run, settings: &Settings) -> Result<()> {
                 ),
             ));
         }
-        if matches!(settings.backend, Backend::Tensors(_)) && !can_follow(model) {
+        if has_kink && matches!(settings.backend, Backend::Tensors(_)) {
             return Err(invalid(
                 "sigma",
                 format!(
@@ -196,6 +193,17 @@ pub(crate) fn check(run: &Run, settings: &Settings) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Fails unless the rate η is finite and above 0.
+pub(super) fn check_rate(rate: f64) -> Result<()> {
+    match rate > 0.0 && rate.is_finite() {
+        true => Ok(()),
+        false => Err(invalid(
+            "rate",
+            format!("is {rate}; it must be above 0, like 0.1"),
+        )),
+    }
 }
 
 /// Runs that can be followed side by side.

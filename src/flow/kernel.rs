@@ -17,6 +17,16 @@ pub(super) struct State<const N: usize> {
     values: usize,
 }
 
+impl State<1> {
+    /// One replica that was recorded: its entries, one behind the other.
+    pub(super) fn recorded(model: &Model, entries: &[f64]) -> Self {
+        Self {
+            entries: entries.iter().map(|x| Lanes([*x])).collect(),
+            values: model.predictions() * model.positions(),
+        }
+    }
+}
+
 impl<const N: usize> State<N> {
     /// With S = 0; all `parameters` have the shapes of `model`.
     pub(super) fn new(model: &Model, parameters: [&Parameters; N]) -> Self {
@@ -37,7 +47,7 @@ impl<const N: usize> State<N> {
         }
     }
 
-    /// Values, scores and strength.
+    /// V (or U) and a.
     #[inline(always)]
     fn parts(&self) -> (&[Lanes<N>], &[Lanes<N>]) {
         let (values, rest) = self.entries.split_at(self.values);

@@ -189,26 +189,29 @@ impl<const N: usize> System for Replicas<'_, N> {
         if self.held.iter().all(|held| *held == Lanes::ZERO) {
             return;
         }
-        let outward = self.kernel.outward(to).to_vec();
+        let outward = self.kernel.outward(to).iter().zip(&self.held).enumerate();
+        let leaving: Vec<(usize, usize)> = outward
+            .flat_map(|(score, (outward, held))| {
+                let leaves = move |lane: &usize| held.0[*lane] != 0.0 && outward.0[*lane] > 0.0;
+                (0..N).filter(leaves).map(move |lane| (score, lane))
+            })
+            .collect();
+        if leaving.is_empty() {
+            return;
+        }
         let mut between = State::zeros(self.model);
-        for (score, outward) in outward.into_iter().enumerate() {
-            for (lane, &step) in steps.iter().enumerate() {
-                if self.held[score].0[lane] == 0.0 || outward.0[lane] <= 0.0 {
-                    continue;
-                }
-                let kernel = &mut self.kernel;
-                let value = |place: f64| {
-                    let factors = extension(place).map(|b| Lanes::splat(b * step));
-                    combine(factors, from, slopes, &mut between);
-                    -kernel.outward(&between)[score].0[lane]
-                };
-                let crossing = Crossing {
-                    place: root(value),
-                    score,
-                    leaves: true,
-                };
-                note(lane, crossing);
-            }
+        for (score, lane) in leaving {
+            let value = |place: f64| {
+                let factors = extension(place).map(|b| Lanes::splat(b * steps[lane]));
+                combine(factors, from, slopes, &mut between);
+                -self.kernel.outward(&between)[score].0[lane]
+            };
+            let crossing = Crossing {
+                place: root(value),
+                score,
+                leaves: true,
+            };
+            note(lane, crossing);
         }
     }
 

@@ -8,7 +8,7 @@ use candle_core::{D, DType, Device, Tensor};
 
 use super::dormand_prince::{Crossing, System, Tolerances};
 use super::experiments::Run;
-use super::model::{Form, Model};
+use super::model::Form;
 use super::objective::{Kind, Objective};
 use super::trajectory::Track;
 use crate::{Error, Result};
@@ -248,11 +248,6 @@ impl System for TensorReplicas {
     }
 
     fn settle(&mut self, _: &mut Tensor, _: usize, _: Crossing) {}
-}
-
-/// Whether the flow of `model` can be followed in this form: its σ must have no kink.
-pub(super) fn can_follow(model: &Model) -> bool {
-    !model.sigma().function().activation().has_kink()
 }
 
 /// Σ factors_i · slopes_i.

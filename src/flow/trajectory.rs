@@ -2,8 +2,8 @@
 
 use super::experiments::Run;
 use super::kernel::{Kernel, State};
-use super::model::Parameters;
 use crate::Error;
+use crate::layers::lanes::Lanes;
 
 /// A run and its records.
 #[derive(Debug)]
@@ -92,11 +92,7 @@ impl Track {
         {
             let (values, rest) = entries.split_at(split);
             let (scores, strength) = rest.split_at(rest.len() - 1);
-            let parameters = Parameters {
-                values: values.to_vec(),
-                scores: scores.to_vec(),
-            };
-            kernel.forward(&State::new(model, [&parameters]));
+            kernel.forward(&State::recorded(model, entries));
             let [loss] = kernel.loss().0;
             if !loss.is_finite() {
                 // Squares overflow before what is squared does.
@@ -117,9 +113,7 @@ impl Track {
                 });
                 break;
             }
-            let plain = |lanes: &[crate::layers::lanes::Lanes<1>]| -> Vec<f64> {
-                lanes.iter().map(|x| x.0[0]).collect()
-            };
+            let plain = |lanes: &[Lanes<1>]| -> Vec<f64> { lanes.iter().map(|x| x.0[0]).collect() };
             trajectory.updates.push(*updates);
             trajectory.times.push(*time);
             trajectory.losses.push(loss);

@@ -1,5 +1,7 @@
 //! What the commands of the flow are told: constants of an experiment, and how its runs are followed.
 
+use std::num::NonZeroUsize;
+
 use clap::ValueEnum;
 
 use crate::Error;
@@ -327,6 +329,25 @@ pub struct FollowArgs {
     /// cpu: one pass per step, eight runs at a time on every core; cuda:N: all runs as one batch of tensors
     #[arg(long, env = "ATTNSCOPE_DEVICE", default_value = "cpu")]
     device: String,
+}
+
+/// Runs, how often, and how they are followed: of an experiment and of its check.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub choices: ChoiceArgs,
+
+    /// Runs of each problem, under the seeds S, S + 1, …
+    #[arg(
+        long,
+        env = "ATTNSCOPE_REPLICAS",
+        value_name = "R",
+        default_value = "1"
+    )]
+    pub replicas: NonZeroUsize,
+
+    #[command(flatten)]
+    pub follow: FollowArgs,
 }
 
 /// An integrator by its name.

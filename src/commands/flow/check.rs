@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use clap::builder::{FalseyValueParser, PossibleValuesParser, TypedValueParser};
 use serde_json::json;
 
-use super::arguments::{ChoiceArgs, FollowArgs, Method};
+use super::arguments::{Method, RunArgs};
 use super::text::{Side, Table, count, describe};
 use crate::commands::{progress::RunProgress, terminal};
 use crate::flow::{
@@ -26,19 +26,7 @@ pub struct Args {
     experiments: Vec<Experiment<'static>>,
 
     #[command(flatten)]
-    choices: ChoiceArgs,
-
-    /// Runs of each problem, under the seeds S, S + 1, …
-    #[arg(
-        long,
-        env = "ATTNSCOPE_REPLICAS",
-        value_name = "R",
-        default_value = "1"
-    )]
-    replicas: NonZeroUsize,
-
-    #[command(flatten)]
-    follow: FollowArgs,
+    runs: RunArgs,
 
     /// Records of each run that are checked, equally spaced in log t
     #[arg(
@@ -106,14 +94,14 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
 }
 
 fn follow_and_check(args: &Args, quiet: bool) -> Result<Vec<Checked>> {
-    let integrator = args.follow.integrator(Method::Flow)?;
-    let backend = args.follow.backend()?;
+    let integrator = args.runs.follow.integrator(Method::Flow)?;
+    let backend = args.runs.follow.backend()?;
     let experiments = match &args.experiments[..] {
         [] => all(),
         named => named.to_vec(),
     };
     if experiments.len() > 1 {
-        args.choices.check_some_has(&experiments)?;
+        args.runs.choices.check_some_has(&experiments)?;
     }
     let (mut runs, mut needed) = (Vec::new(), 0u64);
     let mut all_choices = Vec::new();
@@ -128,11 +116,11 @@ fn follow_and_check(args: &Args, quiet: bool) -> Result<Vec<Checked>> {
             )));
         }
         let own = match experiments.len() {
-            1 => Some(args.choices.clone()),
-            _ => args.choices.of_all(experiment, integrator),
+            1 => Some(args.runs.choices.clone()),
+            _ => args.runs.choices.of_all(experiment, integrator),
         };
         let Some(own) = own else { continue };
-        let choices = own.choices(experiment, args.replicas.get(), integrator)?;
+        let choices = own.choices(experiment, args.runs.replicas.get(), integrator)?;
         needed = needed.saturating_add(choices.memory(args.records.get(), true));
         all_choices.push(choices);
     }

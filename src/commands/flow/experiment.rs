@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use clap::builder::FalseyValueParser;
 use serde_json::json;
 
-use super::arguments::{ChoiceArgs, FollowArgs, Method, repeated};
+use super::arguments::{ChoiceArgs, Method, RunArgs, repeated};
 use super::{output, text};
 use crate::commands::{progress::RunProgress, terminal};
 use crate::figures::flow_figure_name;
@@ -27,19 +27,7 @@ const NAMED: usize = 8;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    choices: ChoiceArgs,
-
-    /// Runs of each problem, under the seeds S, S + 1, …
-    #[arg(
-        long,
-        env = "ATTNSCOPE_REPLICAS",
-        value_name = "R",
-        default_value = "1"
-    )]
-    replicas: NonZeroUsize,
-
-    #[command(flatten)]
-    follow: FollowArgs,
+    runs: RunArgs,
 
     /// Records of each run, equally spaced in log t, beside its start
     #[arg(
@@ -81,7 +69,7 @@ pub fn run(args: Args, experiment: &Experiment<'static>, quiet: bool) -> anyhow:
         let figure = flow_figure_name(experiment.name);
         output::refuse_occupied(out, &[TRAJECTORIES, SUMMARY], &figure)?;
     }
-    let job = Job::new(&args, &args.choices, experiment, args.out.clone())?;
+    let job = Job::new(&args, &args.runs.choices, experiment, args.out.clone())?;
     let done = job.run(quiet)?;
     let mut told = Told::default();
     told.add(&args, &done.followed)?;
@@ -94,11 +82,11 @@ pub fn run_all(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
     if let Some(out) = &args.out {
         output::refuse_occupied_by_any(out)?;
     }
-    let integrator = args.follow.integrator(Method::Gd)?;
+    let integrator = args.runs.follow.integrator(Method::Gd)?;
     // What is wrong with the last is known before the first is written.
     let mut jobs = Vec::new();
     for experiment in &ALL {
-        if let Some(own) = args.choices.of_all(experiment, integrator) {
+        if let Some(own) = args.runs.choices.of_all(experiment, integrator) {
             jobs.push(Job::new(&args, &own, experiment, out(experiment))?);
         }
     }
@@ -125,8 +113,8 @@ impl<'a> Job<'a> {
         experiment: &Experiment<'static>,
         out: Option<PathBuf>,
     ) -> Result<Self> {
-        let integrator = args.follow.integrator(Method::Gd)?;
-        let choices = choices.choices(experiment, args.replicas.get(), integrator)?;
+        let integrator = args.runs.follow.integrator(Method::Gd)?;
+        let choices = choices.choices(experiment, args.runs.replicas.get(), integrator)?;
         let records = args.records.get();
         let mut needed = choices.memory(records, true);
         if out.is_some() {
@@ -138,7 +126,7 @@ impl<'a> Job<'a> {
         )?;
         tracing::debug!("{}: about {} of memory", choices.name(), human(needed));
         let settings = Settings {
-            backend: args.follow.backend()?,
+            backend: args.runs.follow.backend()?,
             integrator,
             records: Records::Logarithmic(records),
             keep_values: true,

@@ -235,7 +235,6 @@ fn write(
     mut manifest: FlowManifest,
 ) -> Result<()> {
     let began = Instant::now();
-    create_directory(out)?;
     write_map(&out.join(MAP), request, map, &output::provenance(&manifest))?;
     manifest.files = vec![MAP.into()];
     let drawn = draw_phase_map(&phase_map(request, map)).map(|figure| vec![figure]);

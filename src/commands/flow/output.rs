@@ -9,9 +9,7 @@ use crate::flow::trajectory::Followed;
 use crate::store::flow::{
     FlowManifest, Run, SUMMARY, TRAJECTORIES, TrajectoryTable, write_summary,
 };
-use crate::store::{
-    Provenance, RUN_JSON, create_directory, listing, refuse_existing, rfc3339, write_json,
-};
+use crate::store::{Provenance, RUN_JSON, listing, refuse_existing, rfc3339, write_json};
 use crate::{Error, Result};
 
 /// Fails if `out` holds one of these tables, of these figures, or a `run.json`.
@@ -64,13 +62,12 @@ pub fn provenance(manifest: &FlowManifest) -> Provenance {
     ])
 }
 
-/// Writes everything into `out`, which is created if need be.
+/// Writes everything into the directory `out`.
 ///
 /// # Errors
 /// What the disk refuses, and files that have come there meanwhile.
 pub fn write(out: &Path, followed: &[Followed], mut manifest: FlowManifest) -> Result<()> {
     let began = Instant::now();
-    create_directory(out)?;
     let provenance = provenance(&manifest);
     let runs: Vec<Run<'_>> = (0..)
         .zip(followed)
