@@ -7,7 +7,9 @@
 //! | [`parameters`] | the variables of a model |
 //! | [`optimizer`] | AdamW as PyTorch has it |
 //! | [`trainer`] | one step after the other |
-//! | [`mod@run`] | a whole run: samples, epochs, how it ended |
+//! | [`replicas`] | models of one shape side by side |
+//! | [`settings`] | what is trained, on what, and how |
+//! | [`mod@run`] | whole runs: samples, epochs, how they ended |
 //! | [`metrics`] | what is measured of a trained model: accuracy, sinks, sparsity, flip rates |
 //! | [`checkpoint`] | a trained model as a directory that a scan takes |
 //!
@@ -55,12 +57,16 @@ pub mod checkpoint;
 pub mod metrics;
 pub mod optimizer;
 pub mod parameters;
+pub mod replicas;
 pub mod run;
+pub mod settings;
 pub mod tasks;
 pub mod trainer;
 
 pub use parameters::Parameters;
+pub use replicas::Replicas;
 pub use run::run;
+pub use settings::Settings;
 pub use trainer::Trainer;
 
 use crate::Error;

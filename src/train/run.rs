@@ -1,142 +1,17 @@
-//! A whole training run: samples, epochs, and what came of it.
+//! Whole training runs: samples, epochs, and what came of them.
 
-use candle_core::{DType, Device};
+use std::slice;
+
+use candle_core::Device;
+use rayon::prelude::*;
 use serde::Serialize;
 
 use super::{
-    Parameters, Trainer, invalid,
+    Parameters, Replicas, Settings, invalid,
     metrics::{self, Evaluation, Score},
-    optimizer,
-    tasks::{Sample, Task},
+    tasks::{Batch, Sample},
 };
-use crate::{
-    Error, Result,
-    layers::attention::{AttentionKind, Features},
-    models::small_transformer::{Config, MODEL_TYPE, PositionEmbedding},
-    random::{NumpyRandom, PythonRandom},
-};
-
-/// Samples of a run, at most.
-const MOST_SAMPLES: usize = 1 << 26;
-
-/// What is trained, on what, and how.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
-    /// What is learned.
-    pub task: Task,
-    /// By which model. Its vocabulary and its output are those of the task.
-    pub config: Config,
-    /// Samples to learn from.
-    pub num_train: usize,
-    /// Samples to measure on.
-    pub num_eval: usize,
-    /// Times that every sample is learned from.
-    pub num_epochs: usize,
-    /// Samples of a step; the last one of an epoch may have fewer.
-    pub batch_size: usize,
-    /// Of AdamW, constant.
-    pub learning_rate: f64,
-    /// Decides samples, parameters, their order and the pairs that are measured on.
-    pub seed: u32,
-}
-
-impl Settings {
-    /// The paper's (arXiv 2603.06248, Tables 2 and 3, and where they list several, what its program takes if nothing
-    /// else is said): 2 layers, 4 heads, width 128, feed-forward blocks of 512, layer norms; 10 epochs in batches of
-    /// 256, learning rate 1e-3, 1,000 samples to measure on, seed 0. Induction is causal, with positions beside tokens,
-    /// and has 100,000 samples; classification is neither, and has 10,000.
-    pub fn of_paper(task: Task, attention_function: AttentionKind) -> Self {
-        let is_induction = matches!(task, Task::Induction(_));
-        let mut settings = Self {
-            config: Config {
-                model_type: MODEL_TYPE.into(),
-                hidden_size: 128,
-                intermediate_size: 4 * 128,
-                num_hidden_layers: 2,
-                num_attention_heads: 4,
-                vocab_size: task.vocab_size(),
-                output_size: task.output_size(),
-                attention_function,
-                attention_intermediate_size: 0,
-                position_embedding_type: match is_induction {
-                    true => PositionEmbedding::Concat,
-                    false => PositionEmbedding::None,
-                },
-                max_position_embeddings: if is_induction { task.tokens() } else { 0 },
-                is_causal: is_induction,
-                use_layer_norm: true,
-                layer_norm_eps: 1e-5,
-            },
-            num_train: if is_induction { 100_000 } else { 10_000 },
-            num_eval: 1000,
-            num_epochs: 10,
-            batch_size: 256,
-            learning_rate: 1e-3,
-            seed: 0,
-            task,
-        };
-        // Four times what goes in, as in the feed-forward blocks.
-        settings.config.attention_intermediate_size = match attention_function.features() {
-            Features::Mlp => 4 * settings.config.head_dim(),
-            Features::Identity | Features::Elu => 0,
-        };
-        settings
-    }
-
-    /// Steps of the whole run.
-    pub fn steps(&self) -> usize {
-        let per_epoch = self.num_train.div_ceil(self.batch_size.max(1));
-        per_epoch.saturating_mul(self.num_epochs)
-    }
-
-    /// Whether there can be such a run; the sizes of the task are checked where samples are drawn.
-    fn check(&self) -> Result<()> {
-        for (field, count, most) in [
-            ("num_train", self.num_train, MOST_SAMPLES),
-            ("num_eval", self.num_eval, MOST_SAMPLES),
-            ("num_epochs", self.num_epochs, MOST_SAMPLES),
-            ("batch_size", self.batch_size, MOST_SAMPLES),
-        ] {
-            if !(1..=most).contains(&count) {
-                let message = format!("{count} is not between 1 and {most}");
-                return Err(invalid(field, message));
-            }
-        }
-        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            let message = format!("{} is not a number above 0", self.learning_rate);
-            return Err(invalid("lr", message));
-        }
-        // There is no file yet that could be named.
-        self.config
-            .check("config.json".as_ref())
-            .map_err(|error| match error {
-                Error::Config { field, message, .. } => {
-                    invalid("model", format!("{field}: {message}"))
-                }
-                other => other,
-            })?;
-        for (field, found, needed) in [
-            ("vocab_size", self.config.vocab_size, self.task.vocab_size()),
-            (
-                "output_size",
-                self.config.output_size,
-                self.task.output_size(),
-            ),
-        ] {
-            if found != needed {
-                let message = format!("the model has {found}, and the task needs {needed}");
-                return Err(invalid(field, message));
-            }
-        }
-        let (positions, tokens) = (self.config.max_position_embeddings, self.task.tokens());
-        let has_positions = self.config.position_embedding_type != PositionEmbedding::None;
-        if has_positions && positions < tokens {
-            let message = format!("the model has {positions}, and a sample {tokens} tokens");
-            return Err(invalid("max_position_embeddings", message));
-        }
-        Ok(())
-    }
-}
+use crate::{Result, random::PythonRandom};
 
 /// An epoch that is over.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -164,15 +39,15 @@ pub enum State {
     Stopped,
 }
 
-/// Somebody who follows a run.
+/// Somebody who follows runs.
 pub trait Watcher {
-    /// So many of the run's steps are made.
+    /// So many of each run's steps are made.
     fn stepped(&self, done: usize, total: usize);
 
-    /// An epoch is over.
-    fn epoch(&self, epoch: &Epoch);
+    /// An epoch of the run of this number, from 0, is over.
+    fn epoch(&self, run: usize, epoch: &Epoch);
 
-    /// Whether the run should end; asked before each step.
+    /// Whether the runs should end; asked before each step.
     fn is_stopped(&self) -> bool;
 }
 
@@ -195,121 +70,200 @@ pub struct Trained {
 ///
 /// Samples are drawn by CPython's generator as the paper's program draws them, first those to learn from, so that a
 /// seed gives its data. It draws their order in each epoch, too, and the pairs of the flip rate. The parameters come
-/// from NumPy's generator. The same settings give the same numbers, bit for bit, on the same machine with the same
-/// number of threads.
+/// from NumPy's generator. The same settings give the same numbers, bit for bit, on the same machine.
 ///
 /// # Errors
-/// [`Error::Train`] for settings that cannot be. A loss that is not finite is none;
+/// [`Error::Train`](crate::Error::Train) for settings that cannot be. A loss that is not finite is none;
 /// [`Trained::state`] says so.
 pub fn run(settings: &Settings, device: &Device, watcher: &dyn Watcher) -> Result<Trained> {
-    let mut random = PythonRandom::new(settings.seed.into());
-    settings.check()?;
-    let train_samples = settings.task.samples(settings.num_train, &mut random)?;
-    let eval_samples = settings.task.samples(settings.num_eval, &mut random)?;
-    let parameters = Parameters::random(
-        settings.config.clone(),
-        &mut NumpyRandom::new(settings.seed),
-        DType::F32,
-        device,
-    )?;
-    let mut course = Course {
-        settings,
-        watcher,
-        trainer: Trainer::new(parameters, optimizer::settings(settings.learning_rate))?,
-        steps: 0,
-        epochs: Vec::new(),
+    // Of one run there is one result.
+    Ok(run_all(slice::from_ref(settings), device, watcher)?.remove(0))
+}
+
+/// Trains models of one shape side by side, each as [`run`] would.
+///
+/// # Errors
+/// As [`run`], and for runs that differ in more than seed, learning rate and `aux_loss_weight`.
+pub fn run_all(runs: &[Settings], device: &Device, watcher: &dyn Watcher) -> Result<Vec<Trained>> {
+    let Some(first) = runs.first() else {
+        return Ok(Vec::new());
     };
-    let state = course.follow(&train_samples, &eval_samples, &mut random)?;
-    let Course {
-        trainer, epochs, ..
-    } = course;
-    let parameters = trainer.parameters().clone();
-    let evaluation = match state {
-        State::Finished => Some(metrics::evaluate(
-            &parameters,
-            &settings.task,
-            &eval_samples,
-            &mut random,
-        )?),
-        State::Diverged | State::Stopped => None,
+    for settings in runs {
+        settings.check()?;
+        if !settings.has_shape_of(first) {
+            let message =
+                "side by side, runs may differ in seed, learning rate and aux_loss_weight alone";
+            return Err(invalid("runs", message.into()));
+        }
+    }
+    let mut courses = runs
+        .par_iter()
+        .map(|settings| Course::new(settings))
+        .collect::<Result<Vec<_>>>()?;
+    let mut replicas = Replicas::new(runs, device)?;
+    follow(&mut courses, &mut replicas, watcher)?;
+    let mut ended = Vec::new();
+    for (at, course) in courses.into_iter().enumerate() {
+        ended.push((course, replicas.parameters(at)?));
+    }
+    ended
+        .into_par_iter()
+        .map(|(course, parameters)| course.end(parameters))
+        .collect()
+}
+
+/// Until all runs are over.
+fn follow(courses: &mut [Course], replicas: &mut Replicas, watcher: &dyn Watcher) -> Result<()> {
+    let Some(Course { settings, .. }) = courses.first() else {
+        return Ok(());
     };
-    Ok(Trained {
-        state,
-        epochs,
-        parameters,
-        eval_samples,
-        evaluation,
-    })
+    let settings = *settings;
+    let mut steps = 0;
+    for epoch in 1..=settings.num_epochs {
+        courses.par_iter_mut().for_each(Course::begin_epoch);
+        for step in 0..settings.steps_per_epoch() {
+            if watcher.is_stopped() {
+                courses.iter_mut().for_each(Course::stop);
+                return Ok(());
+            }
+            let batches: Vec<Option<Batch>> = courses.par_iter().map(|c| c.batch(step)).collect();
+            if batches.iter().all(Option::is_none) {
+                return Ok(());
+            }
+            let losses = replicas.step(&batches)?;
+            steps += 1;
+            watcher.stepped(steps, settings.steps());
+            for (run, (course, loss)) in courses.iter_mut().zip(losses).enumerate() {
+                if let Some(loss) = loss
+                    && let Some(epoch) = course.stepped(loss, epoch, steps)
+                {
+                    watcher.epoch(run, &epoch);
+                }
+            }
+        }
+        let scores = courses
+            .par_iter()
+            .enumerate()
+            .map(|(run, course)| match course.state {
+                None => course.score(&replicas.parameters(run)?).map(Some),
+                Some(_) => Ok(None),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        for (run, (course, score)) in courses.iter_mut().zip(scores).enumerate() {
+            if let Some(score) = score {
+                watcher.epoch(run, &course.end_epoch(score, epoch, steps));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A run on its way.
 struct Course<'a> {
     settings: &'a Settings,
-    watcher: &'a dyn Watcher,
-    trainer: Trainer,
-    steps: usize,
+    random: PythonRandom,
+    train_samples: Vec<Sample>,
+    eval_samples: Vec<Sample>,
+    /// Of the samples of this epoch.
+    order: Vec<usize>,
+    /// Sum over the steps of this epoch.
+    loss: f64,
     epochs: Vec<Epoch>,
+    /// `None` as long as it goes on.
+    state: Option<State>,
 }
 
-impl Course<'_> {
-    fn follow(
-        &mut self,
-        train_samples: &[Sample],
-        eval_samples: &[Sample],
-        random: &mut PythonRandom,
-    ) -> Result<State> {
-        let mut order: Vec<usize> = (0..train_samples.len()).collect();
-        for epoch in 1..=self.settings.num_epochs {
-            random.shuffle(&mut order);
-            let (train_loss, ended) = self.epoch(train_samples, &order)?;
-            if ended == Some(State::Stopped) {
-                return Ok(State::Stopped);
-            }
-            let eval = match ended {
-                None => {
-                    let network = self.trainer.parameters().frozen_network()?;
-                    let task = &self.settings.task;
-                    Some(metrics::score(&network, task, eval_samples)?)
-                }
-                Some(_) => None,
-            };
-            let epoch = Epoch {
-                epoch,
-                steps: self.steps,
-                train_loss,
-                eval,
-            };
-            self.epochs.push(epoch);
-            self.watcher.epoch(&epoch);
-            // The last step of an epoch shows in no loss but that of the evaluation.
-            let is_finite = eval.is_none_or(|score| score.loss.is_finite());
-            match ended {
-                Some(state) => return Ok(state),
-                None if !is_finite => return Ok(State::Diverged),
-                None => (),
-            }
-        }
-        Ok(State::Finished)
+impl<'a> Course<'a> {
+    fn new(settings: &'a Settings) -> Result<Self> {
+        let mut random = PythonRandom::new(settings.seed.into());
+        let train_samples = settings.task.samples(settings.num_train, &mut random)?;
+        let eval_samples = settings.task.samples(settings.num_eval, &mut random)?;
+        Ok(Self {
+            settings,
+            random,
+            order: (0..train_samples.len()).collect(),
+            train_samples,
+            eval_samples,
+            loss: 0.0,
+            epochs: Vec::new(),
+            state: None,
+        })
     }
 
-    /// The mean loss of its steps, and why it ended early, if it did.
-    fn epoch(&mut self, samples: &[Sample], order: &[usize]) -> Result<(f64, Option<State>)> {
-        let task = &self.settings.task;
-        let (mut sum, mut steps) = (0.0, 0);
-        for order in order.chunks(self.settings.batch_size) {
-            if self.watcher.is_stopped() {
-                return Ok((sum / f64::from(steps), Some(State::Stopped)));
-            }
-            let samples: Vec<Sample> = order.iter().map(|&i| samples[i].clone()).collect();
-            let loss = self.trainer.step(task, &task.batch(&samples))?;
-            sum += loss;
-            steps += 1;
-            self.steps += 1;
-            self.watcher.stepped(self.steps, self.settings.steps());
-            if !loss.is_finite() {
-                return Ok((loss, Some(State::Diverged)));
-            }
+    fn begin_epoch(&mut self) {
+        self.random.shuffle(&mut self.order);
+        self.loss = 0.0;
+    }
+
+    /// The samples of the epoch's step of this number, from 0; `None` when the run is over.
+    fn batch(&self, step: usize) -> Option<Batch> {
+        if self.state.is_some() {
+            return None;
         }
-        Ok((sum / f64::from(steps), None))
+        let order = self.order.chunks(self.settings.batch_size).nth(step)?;
+        let samples = order.iter().map(|&i| &self.train_samples[i]);
+        Some(self.settings.task.batch(samples))
+    }
+
+    /// Keeps the loss of a step. If it is not finite, the run is over, and this its last epoch.
+    fn stepped(&mut self, loss: f64, epoch: usize, steps: usize) -> Option<Epoch> {
+        self.loss += loss;
+        if loss.is_finite() {
+            return None;
+        }
+        let epoch = Epoch {
+            epoch,
+            steps,
+            train_loss: loss,
+            eval: None,
+        };
+        self.epochs.push(epoch);
+        self.state = Some(State::Diverged);
+        Some(epoch)
+    }
+
+    fn score(&self, parameters: &Parameters) -> Result<Score> {
+        let network = parameters.frozen_network()?;
+        metrics::score(&network, &self.settings.task, &self.eval_samples)
+    }
+
+    fn end_epoch(&mut self, score: Score, epoch: usize, steps: usize) -> Epoch {
+        let epoch = Epoch {
+            epoch,
+            steps,
+            train_loss: self.loss / self.settings.steps_per_epoch() as f64,
+            eval: Some(score),
+        };
+        self.epochs.push(epoch);
+        // The last step of an epoch shows in no loss but that of the evaluation.
+        if !score.loss.is_finite() {
+            self.state = Some(State::Diverged);
+        }
+        epoch
+    }
+
+    fn stop(&mut self) {
+        self.state.get_or_insert(State::Stopped);
+    }
+
+    /// With the parameters after its last step.
+    fn end(mut self, parameters: Parameters) -> Result<Trained> {
+        let state = self.state.unwrap_or(State::Finished);
+        let evaluation = match state {
+            State::Finished => Some(metrics::evaluate(
+                &parameters,
+                &self.settings.task,
+                &self.eval_samples,
+                &mut self.random,
+            )?),
+            State::Diverged | State::Stopped => None,
+        };
+        Ok(Trained {
+            state,
+            epochs: self.epochs,
+            parameters,
+            eval_samples: self.eval_samples,
+            evaluation,
+        })
     }
 }

@@ -3,8 +3,9 @@
 use attnscope::{
     layers::attention::AttentionKind,
     train::{
+        Settings,
         metrics::Heads,
-        run::{Epoch, Settings, Trained, Watcher, run},
+        run::{Epoch, Trained, Watcher, run},
         tasks::{Classification, Induction, Task},
     },
 };
@@ -18,7 +19,7 @@ struct Silent;
 impl Watcher for Silent {
     fn stepped(&self, _: usize, _: usize) {}
 
-    fn epoch(&self, _: &Epoch) {}
+    fn epoch(&self, _: usize, _: &Epoch) {}
 
     fn is_stopped(&self) -> bool {
         false

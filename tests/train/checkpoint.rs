@@ -9,9 +9,10 @@ use attnscope::{
     scan,
     store::{SampleReader, SampleRow},
     train::{
+        Settings,
         checkpoint::{TEXTS, write, write_texts},
         metrics::Heads,
-        run::{Settings, Trained, run},
+        run::{Trained, run},
         tasks::{Classification, Induction, Task},
     },
 };

@@ -7,8 +7,9 @@ use attnscope::{
     models::small_transformer::PositionEmbedding,
     random::PythonRandom,
     train::{
+        Settings,
         metrics::{Heads, LEARNED_ACCURACY},
-        run::{Epoch, Settings, State, Trained, Watcher, run},
+        run::{Epoch, State, Trained, Watcher, run, run_all},
         tasks::{Classification, Induction, Task},
     },
 };
@@ -39,7 +40,7 @@ impl Watcher for Follower {
         self.steps.set((done, total));
     }
 
-    fn epoch(&self, epoch: &Epoch) {
+    fn epoch(&self, _run: usize, epoch: &Epoch) {
         self.epochs.borrow_mut().push(*epoch);
     }
 
@@ -144,6 +145,57 @@ fn a_seed_gives_the_same_run_and_another_seed_another() {
     });
     assert_ne!(bits(&one), bits(&other));
     assert_ne!(one.eval_samples, other.eval_samples);
+}
+
+/// With another seed, another learning rate or a weight of its own, and beside one that diverges.
+#[test]
+fn side_by_side_each_is_as_it_would_be_alone() {
+    let base = settings(Task::Induction(Induction::default()), "sigmoid_unnorm");
+    let runs = [
+        base.clone(),
+        Settings {
+            seed: 4,
+            ..base.clone()
+        },
+        Settings {
+            learning_rate: 1e30,
+            ..base.clone()
+        },
+        Settings {
+            learning_rate: 1e-3,
+            task: Task::Induction(Induction {
+                aux_loss_weight: 0.0,
+                ..Induction::default()
+            }),
+            ..base
+        },
+    ];
+    let together = run_all(&runs, &Device::Cpu, &Follower::new(usize::MAX)).unwrap();
+    let states: Vec<State> = together.iter().map(|trained| trained.state).collect();
+    let finished = State::Finished;
+    assert_eq!(states, [finished, finished, State::Diverged, finished]);
+    for (together, settings) in together.iter().zip(&runs) {
+        let alone = train(settings);
+        assert_eq!(together.state, alone.state);
+        if together.state == State::Finished {
+            assert_eq!(bits(together), bits(&alone));
+            assert_eq!(together.epochs, alone.epochs);
+            assert_eq!(together.evaluation, alone.evaluation);
+        }
+    }
+    assert_ne!(bits(&together[0]), bits(&together[1]));
+}
+
+#[test]
+fn runs_of_other_shapes_are_not_trained_side_by_side() {
+    let one = classification();
+    let other = Settings {
+        num_epochs: 2,
+        ..one.clone()
+    };
+    let error = run_all(&[one, other], &Device::Cpu, &Follower::new(0)).unwrap_err();
+    let expected = "train: runs: side by side, runs may differ in seed";
+    assert!(error.to_string().starts_with(expected), "{error}");
 }
 
 #[test]

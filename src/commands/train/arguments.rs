@@ -8,7 +8,7 @@ use crate::{
     layers::attention::{AttentionKind, Features},
     models::small_transformer::PositionEmbedding,
     train::{
-        run::Settings,
+        Settings,
         tasks::{Classification, Induction, Task},
     },
 };

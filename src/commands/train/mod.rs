@@ -13,8 +13,8 @@ use super::{progress::StepProgress, terminal};
 use crate::{
     Result,
     train::{
-        self, checkpoint,
-        run::{Epoch, Settings, State, Trained, Watcher},
+        self, Settings, checkpoint,
+        run::{Epoch, State, Trained, Watcher},
     },
 };
 
@@ -97,7 +97,7 @@ impl Watcher for Follower {
         self.progress.done(done);
     }
 
-    fn epoch(&self, epoch: &Epoch) {
+    fn epoch(&self, _run: usize, epoch: &Epoch) {
         if let Some(eval) = epoch.eval {
             self.progress.above(|| {
                 tracing::info!(

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::train::{
+    Settings,
     metrics::{Evaluation, Heads, LEARNED_ACCURACY},
-    run::{Settings, Trained},
+    run::Trained,
     tasks::Task,
 };
 

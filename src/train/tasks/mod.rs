@@ -110,9 +110,13 @@ impl Task {
     }
 
     /// The samples as one batch.
-    pub fn batch(&self, samples: &[Sample]) -> Batch {
+    pub fn batch<'a>(&self, samples: impl IntoIterator<Item = &'a Sample>) -> Batch {
+        let samples: Vec<&Sample> = samples.into_iter().collect();
         let lengths: Vec<usize> = samples.iter().map(|s| s.input_ids.len()).collect();
-        let all = |part: fn(&Sample) -> &[u32]| samples.iter().flat_map(part).copied().collect();
+        let all = |part: fn(&Sample) -> &[u32]| {
+            let parts = samples.iter().flat_map(|sample| part(sample));
+            parts.copied().collect()
+        };
         Batch {
             input_ids: all(|sample| &sample.input_ids),
             sequences: PackedSequences::from_lengths(&lengths),
