@@ -43,7 +43,7 @@ def main():
     parser.add_argument("--attention", nargs="+", default=["softmax", "sigmoid_unnorm", "mlp_norm"])
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--positions", default="add")
-    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--seconds", type=float, default=4)
     args = parser.parse_args()
     sys.path.insert(0, args.source)
     from src.model import TransformerLM

@@ -98,6 +98,26 @@ pub fn sum_by(xs: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     sum
 }
 
+/// Σ x_i y_i, in [`LANES`] partial sums.
+#[inline(always)]
+pub fn dot(xs: &[f32], ys: &[f32]) -> f32 {
+    let mut lanes = [0f32; LANES];
+    let (x_chunks, y_chunks) = (xs.chunks_exact(LANES), ys.chunks_exact(LANES));
+    let mut sum = 0.0;
+    for (x, y) in x_chunks.remainder().iter().zip(y_chunks.remainder()) {
+        sum += x * y;
+    }
+    for (xs, ys) in x_chunks.zip(y_chunks) {
+        for ((lane, x), y) in lanes.iter_mut().zip(xs).zip(ys) {
+            *lane += x * y;
+        }
+    }
+    for lane in lanes {
+        sum += lane;
+    }
+    sum
+}
+
 /// Whether every value is finite.
 pub fn is_finite(xs: &[f32]) -> bool {
     // 0 · x is 0 for a finite x and NaN otherwise, and a sum with a NaN in it is NaN.

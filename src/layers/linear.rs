@@ -1,6 +1,12 @@
 //! The linear layer of a decoder: weight as [out, in], with a bias or without.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Shape, Tensor, bail};
+
+use super::{
+    cpu,
+    operation::{self, Array, Operation},
+    product::{Matrix, multiply},
+};
 
 /// Rows of the smallest product. With fewer the product takes another path (for one row that of a matrix and a
 /// vector), which adds up in another order, so that a short text alone would get other last bits than among others.
@@ -29,6 +35,11 @@ impl Linear {
 
     /// (tokens, in) → (tokens, out).
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if let Some(bias) = &self.bias
+            && operation::is_applicable(&[x, &self.weight, bias])
+        {
+            return operation::apply3([x, &self.weight, bias], FusedLinear);
+        }
         let weight = self.weight.t()?;
         let product = match x.dim(0)? {
             rows @ 1..MIN_ROWS => x
@@ -41,5 +52,59 @@ impl Linear {
             Some(bias) => product.broadcast_add(bias),
             None => Ok(product),
         }
+    }
+}
+
+/// Of x, W and b.
+struct FusedLinear;
+
+impl FusedLinear {
+    /// Tokens, and columns of input and output.
+    fn sizes(x: Array, weight: Array, bias: Array) -> Result<(usize, usize, usize)> {
+        match (x.dims, weight.dims, bias.dims) {
+            (&[tokens, input], &[output, columns], &[entries])
+                if columns == input && entries == output =>
+            {
+                Ok((tokens, input, output))
+            }
+            dims => bail!("linear: shapes {dims:?} of input, weight and bias do not fit"),
+        }
+    }
+}
+
+impl Operation<3> for FusedLinear {
+    const NAME: &'static str = "linear";
+
+    fn forward(&self, [x, weight, bias]: [Array; 3]) -> Result<(Vec<f32>, Shape)> {
+        let (tokens, input, output) = Self::sizes(x, weight, bias)?;
+        let mut y = Vec::with_capacity(tokens * output);
+        for _ in 0..tokens {
+            y.extend_from_slice(bias.entries);
+        }
+        let x = Matrix::dense(x.entries, tokens, input);
+        let weight = Matrix::dense(weight.entries, output, input);
+        multiply(&mut y, tokens, output, x, weight.transposed(), true);
+        Ok((y, (tokens, output).into()))
+    }
+
+    fn backward(
+        &self,
+        [x, weight, bias]: [Array; 3],
+        gradient: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 3]> {
+        let (tokens, input, output) = Self::sizes(x, weight, bias)?;
+        let of_y = Matrix::dense(gradient, tokens, output);
+        let mut of_x = vec![0f32; tokens * input];
+        let weight = Matrix::dense(weight.entries, output, input);
+        multiply(&mut of_x, tokens, input, of_y, weight, false);
+        let mut of_weight = vec![0f32; output * input];
+        let x = Matrix::dense(x.entries, tokens, input);
+        multiply(&mut of_weight, output, input, of_y.transposed(), x, false);
+        let mut of_bias = vec![0f32; output];
+        cpu::with_simd(
+            #[inline(always)]
+            || operation::add_rows(&mut of_bias, gradient),
+        );
+        Ok([Some(of_x), Some(of_weight), Some(of_bias)])
     }
 }

@@ -4,9 +4,9 @@
 //! (tokens, hidden_size) tensor, and [`PackedSequences`] says where each sequence begins. There is no
 //! padding to compute, to mask or to keep out of a statistic; only attention looks at the boundaries.
 //!
-//! Every part has two forms. Where a tensor carries gradients, the differentiable one is used (candle's
-//! fused operations carry none and do not say so); otherwise, on the CPU, a fused one that makes one pass
-//! over memory and uses all cores.
+//! Every part is made of candle's operations that carry gradients (its fused ones carry none and do not say so), for
+//! any device and element type. Two fused forms stand beside it for float32 on the CPU: one without gradients that makes
+//! one pass over memory and uses all cores, for scans; and one with gradients ([`operation`]), for training.
 
 pub mod alibi;
 pub mod attention;
@@ -15,6 +15,8 @@ mod feed_forward;
 pub(crate) mod lanes;
 mod linear;
 mod norm;
+pub(crate) mod operation;
+mod product;
 mod sequences;
 
 pub use feed_forward::{GeluMlp, SwiGlu};

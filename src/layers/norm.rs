@@ -3,7 +3,10 @@
 
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
 
-use super::cpu::{self, Rows};
+use super::{
+    cpu::{self, Rows},
+    operation::{self, Array, Operation},
+};
 
 /// `x / sqrt(mean(x²) + eps) · weight`, over consecutive groups of `weight.len()` elements of the last
 /// dimension: the whole of it for a layer's norm, one head at a time for norms on queries and keys.
@@ -61,7 +64,7 @@ impl RmsNorm {
 /// `(x − mean(x)) / sqrt(var(x) + eps) · weight + bias` over the last dimension; the variance is the mean square
 /// distance from the mean. In float32, or float64 if `x` is.
 ///
-/// Made of operations that carry gradients, which candle's own layer norm does not.
+/// It carries gradients, which candle's own layer norm does not.
 #[derive(Debug, Clone)]
 pub struct LayerNorm {
     weight: Tensor,
@@ -77,6 +80,10 @@ impl LayerNorm {
 
     /// (tokens, columns) → the same shape.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let arguments = [x, &self.weight, &self.bias];
+        if operation::is_applicable(&arguments) {
+            return operation::apply3(arguments, FusedLayerNorm { eps: self.eps });
+        }
         let dtype = match x.dtype() {
             DType::F64 => DType::F64,
             _ => DType::F32,
@@ -89,6 +96,102 @@ impl LayerNorm {
             .broadcast_mul(&self.weight.to_dtype(dtype)?)?
             .broadcast_add(&self.bias.to_dtype(dtype)?)?
             .to_dtype(x.dtype())
+    }
+}
+
+/// Of x, weight and bias.
+struct FusedLayerNorm {
+    eps: f64,
+}
+
+impl FusedLayerNorm {
+    fn check(x: Array, weight: Array, bias: Array) -> Result<()> {
+        let columns = x.columns();
+        if columns == 0 || weight.dims != [columns] || bias.dims != [columns] {
+            bail!(
+                "layer_norm: shapes {:?}, {:?}, {:?} of input, weight and bias do not fit",
+                x.dims,
+                weight.dims,
+                bias.dims
+            )
+        }
+        Ok(())
+    }
+
+    /// Mean of a row, and the reciprocal of its standard deviation.
+    #[inline(always)]
+    fn moments(&self, row: &[f32]) -> (f32, f32) {
+        let count = row.len() as f32;
+        let mean = cpu::sum_by(row, |x| x) / count;
+        let variance = cpu::sum_by(row, |x| (x - mean) * (x - mean)) / count;
+        (mean, 1.0 / (variance + self.eps as f32).sqrt())
+    }
+}
+
+impl Operation<3> for FusedLayerNorm {
+    const NAME: &'static str = "layer_norm";
+
+    fn forward(&self, [x, weight, bias]: [Array; 3]) -> Result<(Vec<f32>, Shape)> {
+        Self::check(x, weight, bias)?;
+        let columns = x.columns();
+        let mut out = vec![0f32; x.entries.len()];
+        cpu::with_simd(
+            #[inline(always)]
+            || {
+                let rows = x.entries.chunks_exact(columns);
+                for (row, out) in rows.zip(out.chunks_exact_mut(columns)) {
+                    let (mean, factor) = self.moments(row);
+                    let parameters = weight.entries.iter().zip(bias.entries);
+                    for ((out, x), (weight, bias)) in out.iter_mut().zip(row).zip(parameters) {
+                        *out = (x - mean) * factor * weight + bias;
+                    }
+                }
+            },
+        );
+        Ok((out, x.dims.into()))
+    }
+
+    /// With n = (x − mean) · factor: `factor (g w − mean(g w) − n mean(g w n))`, `Σ g n` and `Σ g`.
+    fn backward(
+        &self,
+        [x, weight, bias]: [Array; 3],
+        gradient: &[f32],
+    ) -> Result<[Option<Vec<f32>>; 3]> {
+        Self::check(x, weight, bias)?;
+        let columns = x.columns();
+        let mut of_x = vec![0f32; x.entries.len()];
+        let mut of_weight = vec![0f32; columns];
+        let mut of_bias = vec![0f32; columns];
+        // n and g w of a row.
+        let (mut normed, mut upstream) = (vec![0f32; columns], vec![0f32; columns]);
+        cpu::with_simd(
+            #[inline(always)]
+            || {
+                let rows = x.entries.chunks_exact(columns);
+                let gradients = gradient.chunks_exact(columns);
+                for ((row, gradient), of_x) in
+                    rows.zip(gradients).zip(of_x.chunks_exact_mut(columns))
+                {
+                    let (mean, factor) = self.moments(row);
+                    for (normed, x) in normed.iter_mut().zip(row) {
+                        *normed = (x - mean) * factor;
+                    }
+                    for ((up, g), w) in upstream.iter_mut().zip(gradient).zip(weight.entries) {
+                        *up = g * w;
+                    }
+                    for ((sum, g), n) in of_weight.iter_mut().zip(gradient).zip(&normed) {
+                        *sum += g * n;
+                    }
+                    operation::add_rows(&mut of_bias, gradient);
+                    let along = cpu::dot(&upstream, &normed) / columns as f32;
+                    let mean = cpu::sum_by(&upstream, |x| x) / columns as f32;
+                    for ((of_x, up), n) in of_x.iter_mut().zip(&upstream).zip(&normed) {
+                        *of_x = factor * (up - mean - n * along);
+                    }
+                }
+            },
+        );
+        Ok([Some(of_x), Some(of_weight), Some(of_bias)])
     }
 }
 

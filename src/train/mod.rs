@@ -3,7 +3,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`tasks`] | induction and classification: samples, batches and the loss |
+//! | [`tasks`] | induction and classification: their samples |
+//! | [`batch`] | samples that go through the model together, and the loss |
 //! | [`parameters`] | the variables of a model |
 //! | [`optimizer`] | AdamW as PyTorch has it |
 //! | [`trainer`] | one step after the other |
@@ -44,15 +45,16 @@
 //! let mut trainer = Trainer::new(parameters, optimizer::settings(1e-2))?;
 //! let samples = task.samples(64, &mut PythonRandom::new(0))?;
 //! let batch = task.batch(&samples);
-//! let first = trainer.step(&task, &batch)?;
+//! let first = trainer.step(&batch)?;
 //! for _ in 0..20 {
-//!     trainer.step(&task, &batch)?;
+//!     trainer.step(&batch)?;
 //! }
-//! assert!(trainer.step(&task, &batch)? < 0.5 * first);
+//! assert!(trainer.step(&batch)? < 0.5 * first);
 //! # Ok(())
 //! # }
 //! ```
 
+pub mod batch;
 pub mod checkpoint;
 pub mod metrics;
 pub mod optimizer;
@@ -63,6 +65,7 @@ pub mod settings;
 pub mod tasks;
 pub mod trainer;
 
+pub use batch::Batch;
 pub use parameters::Parameters;
 pub use replicas::Replicas;
 pub use run::run;

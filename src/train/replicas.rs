@@ -3,17 +3,14 @@
 use candle_core::{DType, Device};
 use rayon::prelude::*;
 
-use super::{
-    Parameters, Settings, Trainer, optimizer,
-    tasks::{Batch, Task},
-};
+use super::{Batch, Parameters, Settings, Trainer, optimizer};
 use crate::{Result, random::NumpyRandom};
 
-/// Models of one shape, each with its own parameters, task, learning rate and state of the optimiser. What becomes of
+/// Models of one shape, each with its own parameters, learning rate and state of the optimiser. What becomes of
 /// one does not depend on the others.
 #[derive(Debug)]
 pub struct Replicas {
-    trainers: Vec<(Task, Trainer)>,
+    trainers: Vec<Trainer>,
 }
 
 impl Replicas {
@@ -26,8 +23,7 @@ impl Replicas {
             let mut random = NumpyRandom::new(settings.seed);
             let parameters =
                 Parameters::random(settings.config.clone(), &mut random, DType::F32, device)?;
-            let trainer = Trainer::new(parameters, optimizer::settings(settings.learning_rate))?;
-            Ok((settings.task.clone(), trainer))
+            Trainer::new(parameters, optimizer::settings(settings.learning_rate))
         };
         Ok(Self {
             trainers: runs.par_iter().map(trainer).collect::<Result<_>>()?,
@@ -39,7 +35,7 @@ impl Replicas {
     /// # Errors
     /// None but those of the tensor library.
     pub fn parameters(&self, replica: usize) -> Result<Parameters> {
-        Ok(self.trainers[replica].1.parameters().clone())
+        Ok(self.trainers[replica].parameters().clone())
     }
 
     /// A step of each that has a batch, and its loss before the step, which may be NaN or infinite.
@@ -50,8 +46,8 @@ impl Replicas {
         self.trainers
             .par_iter_mut()
             .zip(batches)
-            .map(|((task, trainer), batch)| match batch {
-                Some(batch) => trainer.step(task, batch).map(Some),
+            .map(|(trainer, batch)| match batch {
+                Some(batch) => trainer.step(batch).map(Some),
                 None => Ok(None),
             })
             .collect()

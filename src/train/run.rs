@@ -7,9 +7,9 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::{
-    Parameters, Replicas, Settings, invalid,
+    Batch, Parameters, Replicas, Settings, invalid,
     metrics::{self, Evaluation, Score},
-    tasks::{Batch, Sample},
+    tasks::Sample,
 };
 use crate::{Result, random::PythonRandom};
 

@@ -1,12 +1,15 @@
 //! One step after the other.
 
-use candle_nn::{AdamW, Optimizer, ParamsAdamW};
+use candle_core::{DType, Tensor, backprop::GradStore};
+use candle_nn::ParamsAdamW;
+use rayon::prelude::*;
 
-use super::{
-    Parameters,
-    tasks::{Batch, Task},
-};
+use super::{Batch, Parameters, optimizer::AdamW};
 use crate::{Result, models::small_transformer::Network};
+
+/// Tokens of the parts of a batch that go through the model one by one on the CPU: with these, what a layer computes
+/// stays in the second-level cache.
+const PART_TOKENS: usize = 384;
 
 /// A model in training.
 #[derive(Debug)]
@@ -22,10 +25,10 @@ impl Trainer {
     /// # Errors
     /// None but those of the tensor library.
     pub fn new(parameters: Parameters, settings: ParamsAdamW) -> Result<Self> {
-        let variables = parameters.variables().values().cloned().collect();
+        let variables = parameters.variables().values().cloned();
         Ok(Self {
             network: parameters.network()?,
-            optimizer: AdamW::new(variables, settings)?,
+            optimizer: AdamW::new(variables, settings),
             parameters,
         })
     }
@@ -37,14 +40,38 @@ impl Trainer {
 
     /// One step of the optimiser on the whole batch. Returns the loss before it, which may be NaN or infinite.
     ///
+    /// On the CPU the batch is shared among threads. Its parts, and the order in which their gradients are added up, do
+    /// not depend on how many there are.
+    ///
     /// # Errors
     /// A batch that does not fit the model.
-    pub fn step(&mut self, task: &Task, batch: &Batch) -> Result<f64> {
+    pub fn step(&mut self, batch: &Batch) -> Result<f64> {
+        let parts = match self.network.device().is_cpu() {
+            true => batch.parts(PART_TOKENS),
+            false => vec![batch.clone()],
+        };
+        let parts = parts
+            .par_iter()
+            .map(|part| self.backward(part))
+            .collect::<Result<Vec<_>>>()?;
+        self.optimizer.step(|variable| {
+            let gradients = parts.iter().map(|(_, gradients)| gradients.get(variable));
+            gradients.flatten().cloned().collect()
+        })?;
+        let mut sum = 0.0;
+        for (loss, _) in parts {
+            sum += loss.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        }
+        Ok(sum)
+    }
+
+    /// A batch's loss and its gradients.
+    fn backward(&self, batch: &Batch) -> Result<(Tensor, GradStore)> {
         let output = self
             .network
             .forward(&batch.input_ids, &batch.sequences, false)?;
-        let loss = task.loss(&output.logits, batch)?;
-        self.optimizer.step(&loss.backward()?)?;
-        Ok(loss.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?)
+        let loss = batch.loss(&output.logits)?;
+        let gradients = loss.backward()?;
+        Ok((loss.detach(), gradients))
     }
 }

@@ -5,8 +5,8 @@ use attnscope::{
     models::small_transformer::{Config, PositionEmbedding},
     random::{NumpyRandom, PythonRandom},
     train::{
-        Parameters,
-        tasks::{Batch, Classification, Induction, Task},
+        Batch, Parameters,
+        tasks::{Classification, Induction, Task},
     },
 };
 use candle_core::{DType, Device, Tensor, backprop::GradStore};
@@ -35,20 +35,20 @@ fn batch(task: &Task) -> Batch {
     task.batch(&samples)
 }
 
-fn loss(parameters: &Parameters, task: &Task, batch: &Batch) -> Tensor {
+fn loss(parameters: &Parameters, batch: &Batch) -> Tensor {
     let network = parameters.network().unwrap();
     let output = network
         .forward(&batch.input_ids, &batch.sequences, false)
         .unwrap();
-    task.loss(&output.logits, batch).unwrap()
+    batch.loss(&output.logits).unwrap()
 }
 
 fn random(config: Config, dtype: DType) -> Parameters {
     Parameters::random(config, &mut NumpyRandom::new(3), dtype, &Device::Cpu).unwrap()
 }
 
-fn gradients(parameters: &Parameters, task: &Task, batch: &Batch) -> GradStore {
-    loss(parameters, task, batch).backward().unwrap()
+fn gradients(parameters: &Parameters, batch: &Batch) -> GradStore {
+    loss(parameters, batch).backward().unwrap()
 }
 
 /// In float32, as training is done.
@@ -58,7 +58,7 @@ fn every_parameter_receives_a_gradient() {
         let batch = batch(&task);
         for kind in AttentionKind::ALL {
             let parameters = random(config(&task, kind), DType::F32);
-            let gradients = gradients(&parameters, &task, &batch);
+            let gradients = gradients(&parameters, &batch);
             for (name, variable) in parameters.variables() {
                 let what = format!("{}, {name}", kind.name());
                 let of_scores = name.contains("q_proj") || name.contains("k_proj");
@@ -85,14 +85,13 @@ fn every_parameter_receives_a_gradient() {
 fn moved(
     parameters: &Parameters,
     (name, direction, step): (&str, &Tensor, f64),
-    task: &Task,
     batch: &Batch,
 ) -> f64 {
     let variable = &parameters.variables()[name];
     let before = variable.as_tensor().copy().unwrap();
     let there = (&before + (direction * step).unwrap()).unwrap();
     variable.set(&there).unwrap();
-    let loss = loss(parameters, task, batch).to_scalar().unwrap();
+    let loss = loss(parameters, batch).to_scalar().unwrap();
     variable.set(&before).unwrap();
     loss
 }
@@ -104,7 +103,7 @@ fn from_differences(config: Config, task: &Task) -> f64 {
     const STEP: f64 = 3e-5;
     let batch = batch(task);
     let parameters = random(config, DType::F64);
-    let gradients = gradients(&parameters, task, &batch);
+    let gradients = gradients(&parameters, &batch);
     let mut random = NumpyRandom::new(8);
     let mut worst = 0.0f64;
     for (name, variable) in parameters.variables() {
@@ -117,7 +116,7 @@ fn from_differences(config: Config, task: &Task) -> f64 {
             let direction = Tensor::from_vec(entries, variable.dims(), &Device::Cpu).unwrap();
             let expected = (gradient * &direction).unwrap().sum_all().unwrap();
             let expected: f64 = expected.to_scalar().unwrap();
-            let at = |step: f64| moved(&parameters, (name, &direction, step), task, &batch);
+            let at = |step: f64| moved(&parameters, (name, &direction, step), &batch);
             // Richardson's extrapolation of central differences: the error is of the fourth order.
             let central = |step: f64| (at(step) - at(-step)) / (2.0 * step);
             let found = (4.0 * central(STEP / 2.0) - central(STEP)) / 3.0;

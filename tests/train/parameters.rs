@@ -110,7 +110,7 @@ fn the_frozen_network_follows_the_variables() {
             output.unwrap().logits
         };
         let before = logits(&frozen);
-        trainer.step(&task, &batch).unwrap();
+        trainer.step(&batch).unwrap();
         let (after, live) = (
             logits(&frozen),
             logits(&trainer.parameters().network().unwrap()),

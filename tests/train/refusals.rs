@@ -188,8 +188,8 @@ fn batches_must_fit_the_model() {
         };
         task.batch(&[sample])
     };
-    assert!(task.loss(&logits, &batch(3)).is_ok());
-    assert!(task.loss(&logits, &batch(4)).is_err());
+    assert!(batch(3).loss(&logits).is_ok());
+    assert!(batch(4).loss(&logits).is_err());
 
     let task = Task::Induction(Induction::default());
     let with_positions = super::config(&task, AttentionKind::ALL[0]);

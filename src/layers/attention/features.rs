@@ -1,9 +1,12 @@
 //! What is done to queries and keys before their product.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Shape, Tensor};
 
 use super::function::Activation;
-use crate::layers::GeluMlp;
+use crate::layers::{
+    GeluMlp, cpu,
+    operation::{self, Array, Operation},
+};
 
 /// φ: turns every query and every key, head by head, into what their product is made of.
 #[derive(Debug, Clone)]
@@ -21,6 +24,7 @@ impl FeatureMap {
     pub fn forward(&self, states: &Tensor, head_dim: usize) -> Result<Tensor> {
         match self {
             Self::Identity => Ok(states.clone()),
+            Self::Elu if operation::is_applicable(&[states]) => operation::apply1(states, FusedElu),
             Self::Elu => Activation::Elu.apply(states),
             Self::Mlp(mlp) => {
                 let dims = states.dims();
@@ -28,5 +32,40 @@ impl FeatureMap {
                 mlp.forward(&heads)?.reshape(dims)
             }
         }
+    }
+}
+
+/// ELU plus 1.
+struct FusedElu;
+
+impl Operation<1> for FusedElu {
+    const NAME: &'static str = "elu";
+
+    fn forward(&self, [x]: [Array; 1]) -> Result<(Vec<f32>, Shape)> {
+        let mut out = vec![0f32; x.entries.len()];
+        cpu::with_simd(
+            #[inline(always)]
+            || {
+                for (out, &x) in out.iter_mut().zip(x.entries) {
+                    let below = cpu::exp(x);
+                    *out = if x > 0.0 { x + 1.0 } else { below };
+                }
+            },
+        );
+        Ok((out, x.dims.into()))
+    }
+
+    fn backward(&self, [x]: [Array; 1], gradient: &[f32]) -> Result<[Option<Vec<f32>>; 1]> {
+        let mut out = vec![0f32; x.entries.len()];
+        cpu::with_simd(
+            #[inline(always)]
+            || {
+                for ((out, &x), &g) in out.iter_mut().zip(x.entries).zip(gradient) {
+                    let below = cpu::exp(x);
+                    *out = g * if x > 0.0 { 1.0 } else { below };
+                }
+            },
+        );
+        Ok([Some(out)])
     }
 }

@@ -1,8 +1,9 @@
 //! Attention over packed sequences, with statistics of every row.
 //!
-//! [`Attention::forward`] chooses between two forms that give the same numbers:
+//! [`Attention::forward`] chooses between three forms that give the same numbers:
 //! - `fused`: softmax and sigmoid on the CPU, blocked over queries and keys, one pass per block, parallel over
 //!   sequences, heads and query blocks; the (query, key) map never exists;
+//! - `trained`: every function on the CPU in float32 with gradients, for short sequences; the map never exists either;
 //! - `tensor`: candle operations on any device and with gradients, blocked over queries; it is also where
 //!   the full map comes from when it is asked for.
 
@@ -11,6 +12,7 @@ mod function;
 mod fused;
 mod kind;
 mod tensor;
+mod trained;
 
 use std::ops::Range;
 
@@ -22,7 +24,7 @@ pub use function::{Activation, AttentionFunction};
 pub use kind::{AttentionKind, Features};
 pub(crate) use tensor::BLOCK_ELEMENTS;
 
-use super::{PackedSequences, cpu};
+use super::{PackedSequences, cpu, operation};
 use crate::metrics::RowStatistics;
 
 /// What is fixed about one layer's attention.
@@ -75,6 +77,15 @@ pub struct Wanted {
     pub attn_weights: bool,
 }
 
+impl Wanted {
+    /// The weighted sum of the values alone.
+    const ATTN_OUTPUT: Self = Self {
+        attn_output: true,
+        rows: false,
+        attn_weights: false,
+    };
+}
+
 /// What [`Attention::forward`] returns: the parts that were wanted.
 #[derive(Debug, Default)]
 pub struct AttentionResult {
@@ -97,6 +108,16 @@ impl Attention {
         wanted: Wanted,
     ) -> Result<AttentionResult> {
         self.check(states, sequences, wanted)?;
+        if let (Some(value), true) = (states.value, wanted == Wanted::ATTN_OUTPUT)
+            && trained::TrainedAttention::exists(self)
+            && operation::is_applicable(&[states.query, states.key, value])
+        {
+            let operation = trained::TrainedAttention::new(self.clone(), sequences.clone());
+            return Ok(AttentionResult {
+                attn_output: Some(operation.apply(states.query, states.key, value)?),
+                ..AttentionResult::default()
+            });
+        }
         let fusable = states.named().all(|(_, states)| cpu::is_fusable(states));
         match fused::Function::of(self.function) {
             Some(function) if fusable && !wanted.attn_weights => {

@@ -168,7 +168,7 @@ pub fn score(network: &Network, task: &Task, samples: &[Sample]) -> Result<Score
     for samples in samples.chunks(BATCH_SIZE) {
         let batch = task.batch(samples);
         let output = network.forward(&batch.input_ids, &batch.sequences, false)?;
-        let of_batch = task.loss(&output.logits, &batch)?.to_dtype(DType::F64)?;
+        let of_batch = batch.loss(&output.logits)?.to_dtype(DType::F64)?;
         loss += of_batch.to_scalar::<f64>()? * samples.len() as f64;
         let predicted = predictions(&output.logits, &batch.sequences)?;
         let expected = samples.iter().map(|sample| sample.targets.last().copied());

@@ -1,15 +1,13 @@
-//! What a model is trained on: samples made up at random, batches of them, and the loss.
+//! What a model is trained on: samples made up at random.
 
 mod classification;
 mod induction;
 
-use candle_core::{D, Tensor};
-use candle_nn::ops::log_softmax;
-
 pub use classification::Classification;
 pub use induction::Induction;
 
-use crate::{Result, layers::PackedSequences, random::PythonRandom};
+use super::Batch;
+use crate::{Result, random::PythonRandom};
 
 /// A task, with its sizes.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,17 +25,6 @@ pub struct Sample {
     pub input_ids: Vec<u32>,
     /// What it should say: the next token after every position (induction), or the label at the last one alone
     /// (classification).
-    pub targets: Vec<u32>,
-}
-
-/// Samples that go through the model together.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Batch {
-    /// Of all samples, one after the other.
-    pub input_ids: Vec<u32>,
-    /// Which of them belong to which sample.
-    pub sequences: PackedSequences,
-    /// Of all samples, one after the other.
     pub targets: Vec<u32>,
 }
 
@@ -109,61 +96,15 @@ impl Task {
         names.join(" ")
     }
 
-    /// The samples as one batch.
+    /// The samples as one batch. What training makes small is its [`Batch::loss`]: the mean cross-entropy of the last
+    /// positions, and for induction `aux_loss_weight` times that of all others.
     pub fn batch<'a>(&self, samples: impl IntoIterator<Item = &'a Sample>) -> Batch {
-        let samples: Vec<&Sample> = samples.into_iter().collect();
-        let lengths: Vec<usize> = samples.iter().map(|s| s.input_ids.len()).collect();
-        let all = |part: fn(&Sample) -> &[u32]| {
-            let parts = samples.iter().flat_map(|sample| part(sample));
-            parts.copied().collect()
+        let of_others = match self {
+            Task::Induction(task) => task.aux_loss_weight,
+            Task::Classification(_) => 0.0,
         };
-        Batch {
-            input_ids: all(|sample| &sample.input_ids),
-            sequences: PackedSequences::from_lengths(&lengths),
-            targets: all(|sample| &sample.targets),
-        }
+        Batch::new(samples, |last, others| {
+            (1.0 / last as f64, of_others / others.max(1) as f64)
+        })
     }
-
-    /// What training makes small, of (tokens, output_size) logits: the mean cross-entropy of the last positions, and
-    /// for induction `aux_loss_weight` times that of all others. A scalar in the type of the logits.
-    ///
-    /// # Errors
-    /// Logits of another batch, or targets that are no column of them.
-    pub fn loss(&self, logits: &Tensor, batch: &Batch) -> candle_core::Result<Tensor> {
-        let last: Vec<u32> = batch
-            .sequences
-            .ranges()
-            .filter(|range| !range.is_empty())
-            .map(|range| range.end as u32 - 1)
-            .collect();
-        match self {
-            Task::Induction(task) => {
-                let others = batch.sequences.tokens() - last.len();
-                let of_last = 1.0 / last.len() as f64;
-                let of_others = task.aux_loss_weight / others.max(1) as f64;
-                let mut weights = vec![of_others; batch.sequences.tokens()];
-                for &token in &last {
-                    weights[token as usize] = of_last;
-                }
-                cross_entropy(logits, &batch.targets, &weights)
-            }
-            Task::Classification(_) => {
-                let weights = vec![1.0 / last.len() as f64; last.len()];
-                let last = Tensor::new(last, logits.device())?;
-                cross_entropy(&logits.index_select(&last, 0)?, &batch.targets, &weights)
-            }
-        }
-    }
-}
-
-/// `−Σ w_i log softmax(logits_i)[target_i]` over the rows of (rows, classes) logits.
-fn cross_entropy(logits: &Tensor, targets: &[u32], weights: &[f64]) -> candle_core::Result<Tensor> {
-    let device = logits.device();
-    let targets = Tensor::new(targets, device)?.unsqueeze(1)?;
-    let weights = Tensor::new(weights, device)?
-        .to_dtype(logits.dtype())?
-        .unsqueeze(1)?;
-    // Unlike candle's fused softmax, it carries gradients.
-    let log_likelihood = log_softmax(logits, D::Minus1)?.gather(&targets, 1)?;
-    (log_likelihood * weights)?.sum_all()?.neg()
 }

@@ -7,12 +7,10 @@
 //! the entropy follows from Σ e^x and Σ x e^x alone. Keys after the block's last query are never touched.
 
 mod outputs;
-mod product;
 mod running;
 
 use candle_core::{Result, Tensor};
 use outputs::Outputs;
-use product::{Matrix, multiply};
 use rayon::prelude::*;
 use running::Running;
 
@@ -21,6 +19,7 @@ use crate::{
     layers::{
         PackedSequences,
         cpu::{self, Rows, with_simd},
+        product::{Matrix, multiply},
     },
     metrics::RowStatistics,
 };

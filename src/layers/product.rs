@@ -2,7 +2,7 @@
 
 use gemm::Parallelism;
 
-use crate::layers::cpu::Rows;
+use super::cpu::Rows;
 
 /// A strided (rows, columns) view for the matrix product.
 #[derive(Clone, Copy)]
