@@ -194,6 +194,14 @@ mod tests {
     }
 
     #[test]
+    fn the_fused_gelu_has_the_value_and_the_slope() -> Result<()> {
+        let worst = operation::tests::difference(&[&[100, 100]], |x| gelu(&(&x[0] * 3.0)?))?;
+        println!("largest difference {worst:.1e}");
+        assert!(worst < 1e-6, "{worst:e}");
+        Ok(())
+    }
+
+    #[test]
     fn the_fused_form_equals_the_differentiable_one() -> Result<()> {
         // One row, as after a product that was padded, and many.
         for rows in [1, 3, 200] {

@@ -13,6 +13,9 @@ use super::{
 const MIN_ROWS: usize = 8;
 
 /// y = x Wᵀ + b, for x of shape (tokens, in), W of shape (out, in) and b of shape (out,).
+///
+/// Or several at once: with W of shape (replicas, out, in) and b of shape (replicas, out), the first of as many equal
+/// parts of the tokens goes through the first of them, and so on.
 #[derive(Debug, Clone)]
 pub struct Linear {
     weight: Tensor,
@@ -25,7 +28,7 @@ impl Linear {
         Self { weight, bias: None }
     }
 
-    /// `weight`: (out, in); `bias`: (out,).
+    /// `weight`: (out, in), or (replicas, out, in); `bias`: (out,), or (replicas, out).
     pub fn with_bias(weight: Tensor, bias: Tensor) -> Self {
         Self {
             weight,
@@ -36,9 +39,17 @@ impl Linear {
     /// (tokens, in) → (tokens, out).
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         if let Some(bias) = &self.bias
+            && self.weight.rank() == 2
             && operation::is_applicable(&[x, &self.weight, bias])
         {
             return operation::apply3([x, &self.weight, bias], FusedLinear);
+        }
+        if let (&[replicas, output, input], Some(bias)) = (self.weight.dims(), &self.bias) {
+            let parts = x.reshape((replicas, x.dim(0)? / replicas, input))?;
+            return parts
+                .matmul(&self.weight.transpose(1, 2)?)?
+                .broadcast_add(&bias.unsqueeze(1)?)?
+                .reshape((x.dim(0)?, output));
         }
         let weight = self.weight.t()?;
         let product = match x.dim(0)? {
@@ -106,5 +117,40 @@ impl Operation<3> for FusedLinear {
             || operation::add_rows(&mut of_bias, gradient),
         );
         Ok([Some(of_x), Some(of_weight), Some(of_bias)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{operation::tests::difference, *};
+
+    #[test]
+    fn the_fused_form_has_the_value_and_the_gradients() -> Result<()> {
+        for tokens in [1, 7, 33] {
+            let worst = difference(&[&[tokens, 50], &[23, 50], &[23]], |x| {
+                Linear::with_bias(x[1].clone(), x[2].clone()).forward(&x[0])
+            })?;
+            println!("{tokens} tokens: largest difference {worst:.1e}");
+            assert!(worst < 1e-6, "{worst:e}");
+        }
+        Ok(())
+    }
+
+    /// Of three layers at once, each with its part of the tokens.
+    #[test]
+    fn replicas_are_layers_of_their_own() -> Result<()> {
+        let device = candle_core::Device::Cpu;
+        let random = |shape: &[usize]| Tensor::randn(0f64, 1.0, shape, &device);
+        let (x, weight, bias) = (random(&[12, 5])?, random(&[3, 4, 5])?, random(&[3, 4])?);
+        let together = Linear::with_bias(weight.clone(), bias.clone()).forward(&x)?;
+        for replica in 0..3 {
+            let layer = Linear::with_bias(weight.get(replica)?, bias.get(replica)?);
+            let alone = layer.forward(&x.narrow(0, 4 * replica, 4)?)?;
+            let difference = (together.narrow(0, 4 * replica, 4)? - alone)?
+                .abs()?
+                .max_all()?;
+            assert!(difference.to_scalar::<f64>()? < 1e-14);
+        }
+        Ok(())
     }
 }

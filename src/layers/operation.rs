@@ -176,3 +176,67 @@ pub(crate) fn add_rows(sums: &mut [f32], rows: &[f32]) {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use candle_core::{Device, Var};
+
+    use super::*;
+    use crate::random::NumpyRandom;
+
+    /// The largest difference between `f` in float32, where it is an operation, and in float64, where it is not: of its
+    /// value and of the gradients of its arguments along a random direction, each in units of its largest entry. The
+    /// arguments, of these shapes, are drawn from the standard normal distribution.
+    pub(crate) fn difference(
+        shapes: &[&[usize]],
+        f: impl Fn(&[Tensor]) -> Result<Tensor>,
+    ) -> Result<f64> {
+        let mut random = NumpyRandom::new(7);
+        let mut draw = |shape: &[usize]| {
+            let entries = (0..shape.iter().product()).map(|_| random.randn());
+            Tensor::from_vec(entries.collect::<Vec<f64>>(), shape, &Device::Cpu)
+        };
+        let drawn = shapes.iter().map(|shape| draw(shape));
+        let drawn = drawn.collect::<Result<Vec<_>>>()?;
+        let mut direction = None;
+        let mut results = Vec::new();
+        for dtype in [DType::F64, DType::F32] {
+            let arguments = drawn.iter().map(|x| Var::from_tensor(&x.to_dtype(dtype)?));
+            let arguments = arguments.collect::<Result<Vec<_>>>()?;
+            let tensors: Vec<Tensor> = arguments.iter().map(|x| x.as_tensor().clone()).collect();
+            let value = f(&tensors)?;
+            let direction = match &direction {
+                Some(direction) => direction,
+                None => direction.insert(draw(value.dims())?),
+            };
+            let along = (&value * direction.to_dtype(dtype)?)?.sum_all()?;
+            let gradients = along.backward()?;
+            let mut result = vec![value.detach()];
+            for argument in &arguments {
+                result.push(match gradients.get(argument) {
+                    Some(gradient) => gradient.clone(),
+                    None => argument.zeros_like()?,
+                });
+            }
+            results.push(result);
+        }
+        let largest = |x: &Tensor| x.abs()?.max_all()?.to_scalar::<f64>();
+        let mut worst = 0.0f64;
+        for (expected, found) in results[0].iter().zip(&results[1]) {
+            let difference = largest(&(found.to_dtype(DType::F64)? - expected)?)?;
+            assert!(difference.is_finite());
+            worst = worst.max(difference / largest(expected)?.max(1e-30));
+        }
+        Ok(worst)
+    }
+
+    #[test]
+    fn other_tensors_are_left_alone() -> Result<()> {
+        let x = Var::zeros((3, 4), DType::F32, &Device::Cpu)?;
+        assert!(is_applicable(&[x.as_tensor()]));
+        assert!(!is_applicable(&[&x.detach()]));
+        assert!(!is_applicable(&[&x.t()?]));
+        assert!(!is_applicable(&[&x.to_dtype(DType::F64)?]));
+        Ok(())
+    }
+}

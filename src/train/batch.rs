@@ -1,6 +1,6 @@
 //! Samples that go through the model together, and their loss.
 
-use candle_core::{D, DType, Result, Shape, Tensor, bail};
+use candle_core::{D, Result, Shape, Tensor, bail};
 use candle_nn::ops::log_softmax;
 
 use super::tasks::Sample;
@@ -106,19 +106,50 @@ impl Batch {
         if operation::is_applicable(&[logits]) {
             return operation::apply1(logits, FusedLoss(self.answers.clone()));
         }
+        self.likelihoods(logits)?.sum_all()?.neg()
+    }
+
+    /// The losses of `replicas` batches of one shape that were [joined](Batch::joined): (replicas,).
+    pub(super) fn losses(&self, logits: &Tensor, replicas: usize) -> Result<Tensor> {
+        let likelihoods = self.likelihoods(logits)?;
+        let of_replica = likelihoods.elem_count() / replicas;
+        likelihoods.reshape((replicas, of_replica))?.sum(1)?.neg()
+    }
+
+    /// `weight · log softmax(logits)[target]` of every answer, in candle's operations.
+    fn likelihoods(&self, logits: &Tensor) -> Result<Tensor> {
         let device = logits.device();
-        let column = |dtype: DType, of: &dyn Fn(&Answer) -> f64| -> Result<Tensor> {
-            let entries: Vec<f64> = self.answers.iter().map(of).collect();
-            Tensor::new(entries, device)?.to_dtype(dtype)?.unsqueeze(1)
+        let all = |of: fn(&Answer) -> u32| -> Result<Tensor> {
+            Tensor::new(self.answers.iter().map(of).collect::<Vec<_>>(), device)
         };
-        let tokens: Vec<u32> = self.answers.iter().map(|a| a.token as u32).collect();
-        let targets: Vec<u32> = self.answers.iter().map(|a| a.target).collect();
-        let rows = logits.index_select(&Tensor::new(tokens, device)?, 0)?;
-        let targets = Tensor::new(targets, device)?.unsqueeze(1)?;
-        let weights = column(logits.dtype(), &|answer| answer.weight)?;
+        let weights: Vec<f64> = self.answers.iter().map(|a| a.weight).collect();
+        let weights = Tensor::new(weights, device)?.to_dtype(logits.dtype())?;
+        let rows = logits.index_select(&all(|answer| answer.token as u32)?, 0)?;
+        let targets = all(|answer| answer.target)?.unsqueeze(1)?;
         // Unlike candle's fused softmax, it carries gradients.
-        let log_likelihood = log_softmax(&rows, D::Minus1)?.gather(&targets, 1)?;
-        (log_likelihood * weights)?.sum_all()?.neg()
+        log_softmax(&rows, D::Minus1)?
+            .gather(&targets, 1)?
+            .squeeze(1)?
+            * weights
+    }
+
+    /// Batches one after the other, as one.
+    pub(super) fn joined<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> Self {
+        let (mut input_ids, mut lengths, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+        for batch in batches {
+            let first = input_ids.len();
+            answers.extend(batch.answers.iter().map(|answer| Answer {
+                token: answer.token + first,
+                ..*answer
+            }));
+            lengths.extend(batch.sequences.ranges().map(|range| range.len()));
+            input_ids.extend_from_slice(&batch.input_ids);
+        }
+        Self {
+            input_ids,
+            sequences: PackedSequences::from_lengths(&lengths),
+            answers,
+        }
     }
 }
 
@@ -188,5 +219,75 @@ impl Operation<1> for FusedLoss {
             out[target] -= weight;
         }
         Ok([Some(out)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        layers::operation::tests::difference,
+        random::PythonRandom,
+        train::tasks::{Classification, Induction, Task},
+    };
+
+    fn batch(task: &Task, count: usize) -> Batch {
+        let samples = task.samples(count, &mut PythonRandom::new(2)).unwrap();
+        task.batch(&samples)
+    }
+
+    fn tasks() -> [Task; 2] {
+        [
+            Task::Induction(Induction::default()),
+            Task::Classification(Classification::default()),
+        ]
+    }
+
+    #[test]
+    fn the_fused_loss_has_the_value_and_the_gradient() -> Result<()> {
+        for task in tasks() {
+            let batch = batch(&task, 9);
+            let shape = [batch.sequences.tokens(), task.output_size()];
+            let worst = difference(&[&shape], |x| batch.loss(&(&x[0] * 3.0)?))?;
+            println!("largest difference {worst:.1e}");
+            assert!(worst < 1e-6, "{worst:e}");
+        }
+        Ok(())
+    }
+
+    /// Parts have all tokens and answers of the batch, at most so many tokens, and as they stand they are parts of its
+    /// loss: the same rows have the same weights.
+    #[test]
+    fn parts_are_all_of_it() {
+        for task in tasks() {
+            for (count, tokens) in [(7, 30), (7, 1), (8, 1000), (8, 48), (1, 12)] {
+                let batch = batch(&task, count);
+                let parts = batch.parts(tokens);
+                assert_eq!(Batch::joined(&parts), batch);
+                let longest = task.tokens().max(tokens);
+                assert!(parts.iter().all(|part| part.input_ids.len() <= longest));
+                let least = batch.input_ids.len().div_ceil(longest);
+                assert!(parts.len() >= least && (tokens < 1000 || parts.len() == 1));
+            }
+        }
+    }
+
+    /// The means over the last positions and over the others, the latter weighted.
+    #[test]
+    fn weights_are_those_of_means() {
+        let [induction, classification] = tasks();
+        let batch = batch(&induction, 5);
+        assert_eq!(batch.answers.len(), 5 * 12);
+        for answer in &batch.answers {
+            let expected = match answer.token % 12 {
+                11 => 1.0 / 5.0,
+                _ => 0.2 / 55.0,
+            };
+            assert!((answer.weight - expected).abs() < 1e-15);
+        }
+        let batch = self::batch(&classification, 5);
+        let tokens: Vec<usize> = batch.answers.iter().map(|answer| answer.token).collect();
+        assert_eq!(tokens, [10, 21, 32, 43, 54]);
+        assert!(batch.answers.iter().all(|answer| answer.weight == 0.2));
     }
 }

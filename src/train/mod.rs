@@ -6,9 +6,10 @@
 //! | [`tasks`] | induction and classification: their samples |
 //! | [`batch`] | samples that go through the model together, and the loss |
 //! | [`parameters`] | the variables of a model |
-//! | [`optimizer`] | AdamW as PyTorch has it |
+//! | `optimizer` | AdamW as PyTorch has it |
 //! | [`trainer`] | one step after the other |
 //! | [`replicas`] | models of one shape side by side |
+//! | `stack` | the same as one program, for devices |
 //! | [`settings`] | what is trained, on what, and how |
 //! | [`mod@run`] | whole runs: samples, epochs, how they ended |
 //! | [`metrics`] | what is measured of a trained model: accuracy, sinks, sparsity, flip rates |
@@ -20,7 +21,7 @@
 //! use attnscope::layers::attention::AttentionKind;
 //! use attnscope::models::small_transformer::{Config, MODEL_TYPE, PositionEmbedding};
 //! use attnscope::random::{NumpyRandom, PythonRandom};
-//! use attnscope::train::{Parameters, Trainer, optimizer, tasks::{Classification, Task}};
+//! use attnscope::train::{Parameters, Trainer, tasks::{Classification, Task}};
 //! use candle_core::{DType, Device};
 //!
 //! # fn main() -> attnscope::Result<()> {
@@ -42,7 +43,7 @@
 //!     layer_norm_eps: 1e-5,
 //! };
 //! let parameters = Parameters::random(config, &mut NumpyRandom::new(0), DType::F32, &Device::Cpu)?;
-//! let mut trainer = Trainer::new(parameters, optimizer::settings(1e-2))?;
+//! let mut trainer = Trainer::new(parameters, 1e-2)?;
 //! let samples = task.samples(64, &mut PythonRandom::new(0))?;
 //! let batch = task.batch(&samples);
 //! let first = trainer.step(&batch)?;
@@ -57,11 +58,12 @@
 pub mod batch;
 pub mod checkpoint;
 pub mod metrics;
-pub mod optimizer;
+mod optimizer;
 pub mod parameters;
 pub mod replicas;
 pub mod run;
 pub mod settings;
+mod stack;
 pub mod tasks;
 pub mod trainer;
 

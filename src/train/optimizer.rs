@@ -9,7 +9,6 @@
 //! A variable that receives no gradient at all stays as it is, and does not decay either, as in PyTorch.
 
 use candle_core::{DType, Result, Tensor, Var};
-use candle_nn::ParamsAdamW;
 use rayon::prelude::*;
 
 use crate::layers::{
@@ -17,24 +16,20 @@ use crate::layers::{
     operation::{Array, with_arrays},
 };
 
-/// PyTorch's defaults but for the learning rate: betas 0.9 and 0.999, eps 1e-8, weight decay 0.01.
-pub fn settings(learning_rate: f64) -> ParamsAdamW {
-    ParamsAdamW {
-        lr: learning_rate,
-        beta1: 0.9,
-        beta2: 0.999,
-        eps: 1e-8,
-        weight_decay: 0.01,
-    }
-}
+// PyTorch's defaults.
+const BETA_1: f64 = 0.9;
+const BETA_2: f64 = 0.999;
+const EPSILON: f64 = 1e-8;
+const WEIGHT_DECAY: f64 = 0.01;
 
-/// The optimiser of a set of variables.
+/// The optimiser of a set of variables, with PyTorch's defaults but for the learning rate: β 0.9 and 0.999, eps 1e-8,
+/// decay 0.01.
 ///
 /// candle has one, too, of tensor operations. This one adds up the gradients of a batch's parts and makes its step in
-/// one pass over memory.
+/// one pass over memory, and knows a learning rate for each of several replicas.
 #[derive(Debug)]
 pub(super) struct AdamW {
-    settings: ParamsAdamW,
+    rates: Vec<f64>,
     states: Vec<State>,
     steps: i32,
 }
@@ -48,13 +43,15 @@ struct State {
 }
 
 impl AdamW {
-    pub(super) fn new(variables: impl IntoIterator<Item = Var>, settings: ParamsAdamW) -> Self {
+    /// With more than one learning rate, there is one for each replica that the first dimension of the variables
+    /// counts.
+    pub(super) fn new(variables: impl IntoIterator<Item = Var>, rates: &[f64]) -> Self {
         let state = |variable| State {
             variable,
             moments: None,
         };
         Self {
-            settings,
+            rates: rates.to_vec(),
             states: variables.into_iter().map(state).collect(),
             steps: 0,
         }
@@ -64,9 +61,9 @@ impl AdamW {
     pub(super) fn step(&mut self, gradients: impl Fn(&Var) -> Vec<Tensor> + Sync) -> Result<()> {
         self.steps += 1;
         let now = Now {
-            settings: &self.settings,
-            first: 1.0 - self.settings.beta1.powi(self.steps),
-            second: 1.0 - self.settings.beta2.powi(self.steps),
+            rates: &self.rates,
+            first: 1.0 - BETA_1.powi(self.steps),
+            second: 1.0 - BETA_2.powi(self.steps),
         };
         self.states
             .par_iter_mut()
@@ -76,7 +73,7 @@ impl AdamW {
 
 /// What is the same for all variables in a step.
 struct Now<'a> {
-    settings: &'a ParamsAdamW,
+    rates: &'a [f64],
     /// 1 − β₁ᵗ and 1 − β₂ᵗ.
     first: f64,
     second: f64,
@@ -93,15 +90,15 @@ impl State {
         };
         let variable = self.variable.as_tensor();
         let is_plain = variable.device().is_cpu() && variable.dtype() == DType::F32;
-        let (next, moments) = match is_plain {
-            true => {
+        let (next, moments) = match *now.rates {
+            [rate] if is_plain => {
                 let gradients: Vec<Tensor> = gradients
                     .iter()
                     .map(Tensor::contiguous)
                     .collect::<Result<_>>()?;
-                now.fused(variable, &moments, &gradients)?
+                now.fused(rate, variable, &moments, &gradients)?
             }
-            false => {
+            _ => {
                 let mut sum = first.clone();
                 for other in others {
                     sum = (sum + other)?;
@@ -123,25 +120,29 @@ impl Now<'_> {
         (m, v): &(Tensor, Tensor),
         gradient: &Tensor,
     ) -> Result<(Tensor, (Tensor, Tensor))> {
-        let ParamsAdamW {
-            lr,
-            beta1,
-            beta2,
-            eps,
-            weight_decay,
-        } = *self.settings;
-        let m = ((m * beta1)? + (gradient * (1.0 - beta1))?)?;
-        let v = ((v * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
-        let deviation = ((&v / self.second)?.sqrt()? + eps)?;
-        let step = ((&m * (lr / self.first))? / deviation)?;
-        let next = ((variable.detach() * (1.0 - lr * weight_decay))? - step)?;
+        let m = ((m * BETA_1)? + (gradient * (1.0 - BETA_1))?)?;
+        let v = ((v * BETA_2)? + (gradient.sqr()? * (1.0 - BETA_2))?)?;
+        let deviation = ((&v / self.second)?.sqrt()? + EPSILON)?;
+        let direction = ((&m / self.first)? / deviation)?;
+        let direction = (direction + (variable.detach() * WEIGHT_DECAY)?)?;
+        let step = match *self.rates {
+            [rate] => (direction * rate)?,
+            ref rates => {
+                let mut shape = vec![1; variable.rank()];
+                shape[0] = rates.len();
+                let rates = Tensor::from_slice(rates, shape, variable.device())?;
+                direction.broadcast_mul(&rates.to_dtype(variable.dtype())?)?
+            }
+        };
         // Without a graph behind them, which would hold every gradient there was.
-        Ok((next.detach(), (m.detach(), v.detach())))
+        let next = (variable.detach() - step)?.detach();
+        Ok((next, (m.detach(), v.detach())))
     }
 
     /// The same for float32 in main memory.
     fn fused(
         &self,
+        rate: f64,
         variable: &Tensor,
         (m, v): &(Tensor, Tensor),
         gradients: &[Tensor],
@@ -160,22 +161,24 @@ impl Now<'_> {
                 Ok(())
             })?;
         }
-        let (next, m, v) = with_arrays([variable, m, v], |arrays| Ok(self.update(arrays, &sum)))?;
+        let (next, m, v) = with_arrays([variable, m, v], |arrays| {
+            Ok(self.update(rate, arrays, &sum))
+        })?;
         let tensor = |entries| Tensor::from_vec(entries, variable.shape(), variable.device());
         Ok((tensor(next)?, (tensor(m)?, tensor(v)?)))
     }
 
     fn update(
         &self,
+        rate: f64,
         [variable, m, v]: [Array; 3],
         gradient: &[f32],
     ) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
-        let settings = self.settings;
-        let (beta1, beta2) = (settings.beta1 as f32, settings.beta2 as f32);
-        let (of_first, of_second) = ((1.0 - settings.beta1) as f32, (1.0 - settings.beta2) as f32);
-        let keep = (1.0 - settings.lr * settings.weight_decay) as f32;
-        let rate = (settings.lr / self.first) as f32;
-        let (correction, eps) = ((1.0 / self.second) as f32, settings.eps as f32);
+        let (beta1, beta2) = (BETA_1 as f32, BETA_2 as f32);
+        let (of_first, of_second) = ((1.0 - BETA_1) as f32, (1.0 - BETA_2) as f32);
+        let keep = (1.0 - rate * WEIGHT_DECAY) as f32;
+        let rate = (rate / self.first) as f32;
+        let (correction, eps) = ((1.0 / self.second) as f32, EPSILON as f32);
         let (mut next, mut m, mut v) = (
             variable.entries.to_vec(),
             m.entries.to_vec(),

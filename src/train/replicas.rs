@@ -3,31 +3,52 @@
 use candle_core::{DType, Device};
 use rayon::prelude::*;
 
-use super::{Batch, Parameters, Settings, Trainer, optimizer};
+use super::{Batch, Parameters, Settings, Trainer, stack::Stack};
 use crate::{Result, random::NumpyRandom};
 
-/// Models of one shape, each with its own parameters, learning rate and state of the optimiser. What becomes of
-/// one does not depend on the others.
+/// Models of one shape, each with its own parameters, learning rate and state of the optimiser. What becomes of one does
+/// not depend on the others.
 #[derive(Debug)]
-pub struct Replicas {
-    trainers: Vec<Trainer>,
+pub struct Replicas(Form);
+
+#[derive(Debug)]
+enum Form {
+    /// Side by side on the cores of the CPU, where the parts of all their batches are what threads share.
+    Separate(Vec<Trainer>),
+    /// As one program, on a device that wants large operations.
+    Stacked(Stack),
 }
 
 impl Replicas {
-    /// One for each run, in float32, with the parameters that its seed draws.
+    /// One for each run, in float32, with the parameters that its seed draws; on a device that is not the CPU,
+    /// [stacked](Replicas::stacked).
     ///
     /// # Errors
     /// A configuration that is no model.
     pub fn new(runs: &[Settings], device: &Device) -> Result<Self> {
-        let trainer = |settings: &Settings| {
-            let mut random = NumpyRandom::new(settings.seed);
-            let parameters =
-                Parameters::random(settings.config.clone(), &mut random, DType::F32, device)?;
-            Trainer::new(parameters, optimizer::settings(settings.learning_rate))
-        };
-        Ok(Self {
-            trainers: runs.par_iter().map(trainer).collect::<Result<_>>()?,
-        })
+        if !device.is_cpu() && runs.len() > 1 {
+            return Self::stacked(runs, device);
+        }
+        let trainers = runs
+            .par_iter()
+            .map(|settings| Trainer::new(parameters(settings, device)?, settings.learning_rate))
+            .collect::<Result<_>>()?;
+        Ok(Self(Form::Separate(trainers)))
+    }
+
+    /// As one program, of tensors with one more dimension. The numbers are the same but for rounding.
+    ///
+    /// # Errors
+    /// As [`Replicas::new`], and runs of different shapes.
+    pub fn stacked(runs: &[Settings], device: &Device) -> Result<Self> {
+        let replicas = runs
+            .par_iter()
+            .map(|settings| Ok((parameters(settings, device)?, settings.learning_rate)))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Self(match Stack::new(&replicas)? {
+            Some(stack) => Form::Stacked(stack),
+            None => Form::Separate(Vec::new()),
+        }))
     }
 
     /// The parameters of one of them as they are now.
@@ -35,7 +56,10 @@ impl Replicas {
     /// # Errors
     /// None but those of the tensor library.
     pub fn parameters(&self, replica: usize) -> Result<Parameters> {
-        Ok(self.trainers[replica].parameters().clone())
+        match &self.0 {
+            Form::Separate(trainers) => Ok(trainers[replica].parameters().clone()),
+            Form::Stacked(stack) => stack.parameters(replica),
+        }
     }
 
     /// A step of each that has a batch, and its loss before the step, which may be NaN or infinite.
@@ -43,13 +67,22 @@ impl Replicas {
     /// # Errors
     /// A batch that does not fit the model.
     pub fn step(&mut self, batches: &[Option<Batch>]) -> Result<Vec<Option<f64>>> {
-        self.trainers
-            .par_iter_mut()
-            .zip(batches)
-            .map(|(trainer, batch)| match batch {
-                Some(batch) => trainer.step(batch).map(Some),
-                None => Ok(None),
-            })
-            .collect()
+        match &mut self.0 {
+            Form::Separate(trainers) => trainers
+                .par_iter_mut()
+                .zip(batches)
+                .map(|(trainer, batch)| match batch {
+                    Some(batch) => trainer.step(batch).map(Some),
+                    None => Ok(None),
+                })
+                .collect(),
+            Form::Stacked(stack) => stack.step(batches),
+        }
     }
+}
+
+/// Before the first step.
+fn parameters(settings: &Settings, device: &Device) -> Result<Parameters> {
+    let mut random = NumpyRandom::new(settings.seed);
+    Parameters::random(settings.config.clone(), &mut random, DType::F32, device)
 }

@@ -1,7 +1,6 @@
 //! One step after the other.
 
 use candle_core::{DType, Tensor, backprop::GradStore};
-use candle_nn::ParamsAdamW;
 use rayon::prelude::*;
 
 use super::{Batch, Parameters, optimizer::AdamW};
@@ -20,15 +19,16 @@ pub struct Trainer {
 }
 
 impl Trainer {
-    /// Begins with these parameters, which it changes.
+    /// Begins with these parameters, which it changes. The learning rate is that of AdamW, whose other settings are
+    /// PyTorch's defaults.
     ///
     /// # Errors
     /// None but those of the tensor library.
-    pub fn new(parameters: Parameters, settings: ParamsAdamW) -> Result<Self> {
+    pub fn new(parameters: Parameters, learning_rate: f64) -> Result<Self> {
         let variables = parameters.variables().values().cloned();
         Ok(Self {
             network: parameters.network()?,
-            optimizer: AdamW::new(variables, settings),
+            optimizer: AdamW::new(variables, &[learning_rate]),
             parameters,
         })
     }

@@ -6,6 +6,7 @@ mod metrics;
 mod oracle;
 mod parameters;
 mod refusals;
+mod replicas;
 mod run;
 mod scan;
 mod tasks;

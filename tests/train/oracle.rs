@@ -7,7 +7,7 @@ use attnscope::{
     layers::attention::AttentionKind,
     models::small_transformer::{Config, MODEL_TYPE, PositionEmbedding},
     train::{
-        Batch, Parameters, Trainer, optimizer,
+        Batch, Parameters, Trainer,
         tasks::{Classification, Induction, Sample, Task},
     },
 };
@@ -207,7 +207,7 @@ fn compare(case: &Case, dtype: DType) -> Found {
         }
     }
 
-    let mut trainer = Trainer::new(parameters, optimizer::settings(1e-3)).unwrap();
+    let mut trainer = Trainer::new(parameters, 1e-3).unwrap();
     let expected = flat(&case.tensors["losses"]);
     for expected in &expected {
         let loss = trainer.step(batch).unwrap();

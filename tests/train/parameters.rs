@@ -5,7 +5,7 @@ use attnscope::{
     models::small_transformer::Config,
     random::{NumpyRandom, PythonRandom},
     train::{
-        Parameters, Trainer, optimizer,
+        Parameters, Trainer,
         tasks::{Classification, Induction, Task},
     },
 };
@@ -104,7 +104,7 @@ fn the_frozen_network_follows_the_variables() {
         let frozen = parameters.frozen_network().unwrap();
         let samples = task.samples(20, &mut PythonRandom::new(1)).unwrap();
         let batch = task.batch(&samples);
-        let mut trainer = Trainer::new(parameters, optimizer::settings(1e-2)).unwrap();
+        let mut trainer = Trainer::new(parameters, 1e-2).unwrap();
         let logits = |network: &attnscope::models::small_transformer::Network| {
             let output = network.forward(&batch.input_ids, &batch.sequences, false);
             output.unwrap().logits

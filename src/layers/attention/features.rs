@@ -69,3 +69,17 @@ impl Operation<1> for FusedElu {
         Ok([Some(out)])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fused_elu_has_the_value_and_the_slope() -> Result<()> {
+        let features = |x: &[Tensor]| FeatureMap::Elu.forward(&(&x[0] * 3.0)?, 1);
+        let worst = operation::tests::difference(&[&[100, 100]], features)?;
+        println!("largest difference {worst:.1e}");
+        assert!(worst < 1e-6, "{worst:e}");
+        Ok(())
+    }
+}

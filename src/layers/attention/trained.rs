@@ -308,3 +308,54 @@ impl Row {
             .pull_back(weights, slopes, upstream, pulled);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::{
+        attention::{AttentionKind, States, Wanted},
+        operation::tests::difference,
+    };
+
+    /// Sequences of several lengths, some of them equal, in groups that are full and not.
+    #[test]
+    fn it_has_the_value_and_the_gradients_of_the_tensor_form() -> Result<()> {
+        let lengths = [12, 12, 12, 12, 1, 0, 33, 17, 17];
+        let sequences = PackedSequences::from_lengths(&lengths);
+        let (num_heads, head_dim) = (3, 5);
+        let shape: &[usize] = &[sequences.tokens(), num_heads * head_dim];
+        for kind in AttentionKind::ALL {
+            for causal in [true, false] {
+                let attention = Attention {
+                    function: kind.function(),
+                    num_heads,
+                    head_dim,
+                    scale: kind.scale(head_dim),
+                    alibi_slopes: None,
+                    causal,
+                };
+                let worst = difference(&[shape; 3], |x| {
+                    // Features that are positive have positive products.
+                    let is_linear = kind.name().starts_with("linear");
+                    let feature = |x: &Tensor| if is_linear { x.abs() } else { Ok(x.clone()) };
+                    let states = States {
+                        query: &feature(&x[0])?,
+                        key: &feature(&x[1])?,
+                        value: Some(&x[2]),
+                    };
+                    let result = attention.forward(states, &sequences, Wanted::ATTN_OUTPUT)?;
+                    match result.attn_output {
+                        Some(output) => Ok(output),
+                        None => bail!("no output"),
+                    }
+                })?;
+                println!(
+                    "{:<22} causal {causal}: largest difference {worst:.1e}",
+                    kind.name()
+                );
+                assert!(worst < 5e-6, "{} {worst:e}", kind.name());
+            }
+        }
+        Ok(())
+    }
+}

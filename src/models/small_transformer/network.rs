@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor, bail};
 
 use super::{Config, PositionEmbedding, names};
 use crate::layers::{
@@ -14,12 +14,15 @@ use crate::layers::{
 use crate::models::LayerPart;
 use crate::observe::{AttentionObserver, attend};
 
-/// Where the tensors come from: by name, of the shape that is given.
+/// Where the tensors come from: by name, of the shape that is given, or all with one more dimension before it, the same
+/// of every tensor: then it is as many networks of one shape.
 pub type Source<'a> = &'a dyn Fn(&str, &[usize]) -> crate::Result<Tensor>;
 
 /// A whole network, for training and for evaluation.
 ///
-/// Its tensors are those of the source: where they are variables, a step of an optimiser changes the network.
+/// Its tensors are those of the source: where they are variables, a step of an optimiser changes the network. Made of
+/// tensors with one more dimension, it is several networks of one shape: of the tokens it is given, the first of as many
+/// equal parts goes through the first network, and so on.
 #[derive(Debug, Clone)]
 pub struct Network {
     embedding: Tensor,
@@ -113,8 +116,6 @@ impl Network {
         sequences: &PackedSequences,
         mut attend: impl FnMut(usize, &Attention, States) -> Result<Option<Tensor>>,
     ) -> Result<Tensor> {
-        let rows =
-            |table: &Tensor, ids: &[u32]| table.index_select(&Tensor::new(ids, table.device())?, 0);
         let tokens = rows(&self.embedding, input_ids)?;
         let positions = match &self.positions {
             Some(table) => Some(rows(table, &positions(sequences))?),
@@ -136,6 +137,25 @@ impl Network {
     pub fn device(&self) -> &Device {
         self.embedding.device()
     }
+}
+
+/// The rows of the ids in a (rows, width) table; in a (replicas, rows, width) one, those of each replica's part of the
+/// ids in its own.
+fn rows(table: &Tensor, ids: &[u32]) -> Result<Tensor> {
+    let &[replicas, rows, _] = table.dims() else {
+        return table.index_select(&Tensor::new(ids, table.device())?, 0);
+    };
+    if let Some(id) = ids.iter().find(|&&id| id as usize >= rows) {
+        bail!("there is no row {id} in a table of {rows}")
+    }
+    let of_replica = ids.len().div_ceil(replicas).max(1);
+    let parts = ids.chunks(of_replica).enumerate();
+    let ids: Vec<u32> = parts
+        .flat_map(|(replica, ids)| ids.iter().map(move |id| (replica * rows) as u32 + id))
+        .collect();
+    table
+        .flatten_to(1)?
+        .index_select(&Tensor::new(ids, table.device())?, 0)
 }
 
 /// The position of every token in its sequence.
