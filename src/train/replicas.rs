@@ -16,7 +16,7 @@ enum Form {
     /// Side by side on the cores of the CPU, where the parts of all their batches are what threads share.
     Separate(Vec<Trainer>),
     /// As one program, on a device that wants large operations.
-    Stacked(Stack),
+    Stacked(Box<Stack>),
 }
 
 impl Replicas {
@@ -46,7 +46,7 @@ impl Replicas {
             .map(|settings| Ok((parameters(settings, device)?, settings.learning_rate)))
             .collect::<Result<Vec<_>>>()?;
         Ok(Self(match Stack::new(&replicas)? {
-            Some(stack) => Form::Stacked(stack),
+            Some(stack) => Form::Stacked(Box::new(stack)),
             None => Form::Separate(Vec::new()),
         }))
     }
