@@ -10,6 +10,7 @@
 //! | [`replicas`] | models of one shape side by side |
 //! | [`settings`] | what is trained, on what, and how |
 //! | [`mod@run`] | whole runs: samples, epochs, how they ended |
+//! | [`track`] | what the heads do with fixed samples while a model is trained |
 //! | [`metrics`] | what is measured of a trained model: accuracy, sinks, sparsity, flip rates |
 //! | [`checkpoint`] | a trained model as a directory that a scan takes |
 //!
@@ -61,12 +62,14 @@ pub mod replicas;
 pub mod run;
 pub mod settings;
 pub mod tasks;
+pub mod track;
 pub mod trainer;
 
 pub use parameters::Parameters;
 pub use replicas::Replicas;
 pub use run::run;
 pub use settings::Settings;
+pub use track::Tracking;
 pub use trainer::Trainer;
 
 use crate::Error;
