@@ -9,6 +9,7 @@ mod refusals;
 mod run;
 mod scan;
 mod tasks;
+mod track;
 
 use attnscope::{
     layers::attention::{AttentionKind, Features},

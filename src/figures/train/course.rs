@@ -36,7 +36,9 @@ pub(super) fn epochs(training: &Training<'_>, ruler: &Ruler) -> Result<Figure> {
     let eval_loss = |epoch: &Epoch| epoch.eval.map_or(f64::NAN, |score| score.loss);
     let accuracy = |epoch: &Epoch| epoch.eval.map_or(f64::NAN, |score| score.accuracy);
     let losses = vec![curve(0, |epoch| epoch.train_loss), curve(1, eval_loss)];
-    let across = || Axis::counts(training.settings.num_epochs, 6, "epoch");
+    let last = training.settings.num_epochs;
+    // Whole numbers, and the last epoch at the edge.
+    let across = || Axis::exact(0.0, last as f64, last.clamp(1, 6), "epoch");
     let (_, loss_axis) = fit(&losses, (Fit::Round, ""), (Fit::RoundDecades, "loss"));
     let mut legend = vec![
         entry(pen(0), "training samples, before each step"),
