@@ -45,7 +45,7 @@ pub fn refuse_occupied(dir: &Path) -> Result<()> {
 /// # Errors
 /// [`Error::OutDir`] where there is a checkpoint already, and what the disk refuses.
 pub fn write(dir: &Path, task: &Task, parameters: &Parameters) -> Result<()> {
-    refuse_existing(dir, FILES.iter().map(|name| dir.join(name)), "checkpoint")?;
+    refuse_occupied(dir)?;
     let tokenizer = tokenizer(task, &dir.join(TOKENIZER))?;
     let weights = weights(parameters, &dir.join(SINGLE_FILE))?;
     create_directory(dir)?;

@@ -57,14 +57,14 @@ pub fn write(
     let task = &settings.task;
     let written = tables::write_tables(out, task, trained, &manifest.provenance())?;
     let mut files: Vec<String> = written.into_iter().map(str::to_owned).collect();
-    checkpoint::write_texts(out, task, &trained.eval_samples)?;
-    files.push(checkpoint::TEXTS.into());
     let mut drawn_maps = Vec::new();
     if trained.evaluation.is_some() {
         drawn_maps = maps_of_first(trained)?;
         checkpoint::write(out, task, &trained.parameters)?;
         files.extend(checkpoint::FILES.map(str::to_owned));
     }
+    checkpoint::write_texts(out, task, &trained.eval_samples)?;
+    files.push(checkpoint::TEXTS.into());
     let figures = draw_training(&Training {
         settings,
         trained,
