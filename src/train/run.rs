@@ -101,7 +101,7 @@ pub fn run_all(runs: &[Settings], device: &Device, watcher: &dyn Watcher) -> Res
     }
     let mut courses = runs
         .par_iter()
-        .map(|settings| Course::new(settings))
+        .map(Course::new)
         .collect::<Result<Vec<_>>>()?;
     let mut replicas = Replicas::new(runs, device)?;
     follow(&mut courses, &mut replicas, watcher)?;

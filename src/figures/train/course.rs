@@ -15,6 +15,7 @@ use crate::train::run::Epoch;
 use crate::train::tasks::Task;
 use crate::train::track::Record;
 
+const STEP: &str = "step";
 const WIDTH: f64 = 1.6;
 /// Of a head's plot.
 const SMALL: (f64, f64) = (220.0, 150.0);
@@ -29,7 +30,9 @@ const PALETTE: usize = 6;
 pub(super) fn epochs(training: &Training<'_>, ruler: &Ruler) -> Result<Figure> {
     let epochs = &training.trained.epochs;
     let curve = |at: usize, of: fn(&Epoch) -> f64| Curve {
-        points: epochs.iter().map(|e| (e.epoch as f64, of(e))).collect(),
+        points: (epochs.iter().map(|e| (e.epoch as f64, of(e))))
+            .filter(|point| point.1.is_finite())
+            .collect(),
         pen: pen(at),
         marks: marks(epochs.len()),
     };
@@ -110,7 +113,12 @@ pub(super) fn value_norms(training: &Training<'_>, ruler: &Ruler) -> Result<Figu
             .collect()
     };
     let panel = |title: String, legend, curves: Vec<Curve>| {
-        let (x, y) = fit(&curves, steps(records), (Fit::Round, "Frobenius norm"));
+        let (x, y) = fit(
+            &curves,
+            (Fit::Decades, STEP),
+            (Fit::Round, "Frobenius norm"),
+        );
+        let x = steps(training, x);
         Panel {
             title,
             legend,
@@ -205,7 +213,8 @@ pub(super) fn tracking(training: &Training<'_>, sample: usize, ruler: &Ruler) ->
         false => "weight",
     };
     let together: Vec<Curve> = all.iter().flatten().cloned().collect();
-    let (x, y) = fit(&together, steps(records), (Fit::Weights, y));
+    let (x, y) = fit(&together, (Fit::Decades, STEP), (Fit::Weights, y));
+    let x = steps(training, x);
     let panels = all.into_iter().enumerate().map(|(at, curves)| Panel {
         title: format!("layer {}, head {}", at / heads, at % heads),
         legend: Vec::new(),
@@ -270,10 +279,12 @@ fn over_steps(records: &[Record], of: impl Fn(&Record) -> f64) -> Vec<(f64, f64)
         .collect()
 }
 
-fn steps(records: &[Record]) -> (Fit, &'static str) {
-    match are_logarithmic(records) {
-        true => (Fit::Decades, "step"),
-        false => (Fit::Round, "step"),
+/// The axis of steps: `logarithmic`, or from the start to where the run was to end.
+fn steps(training: &Training<'_>, logarithmic: Axis) -> Axis {
+    let last = training.settings.steps();
+    match are_logarithmic(&training.trained.track.records) {
+        true => logarithmic,
+        false => Axis::around(0.0, last as f64, last.clamp(1, 5), STEP),
     }
 }
 
