@@ -1,6 +1,36 @@
 //! What the machine has: how much memory and disk is free, and how much memory was used.
 
 use candle_core::Device;
+use serde::Serialize;
+
+/// On what something was computed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Machine {
+    /// `linux`, `macos`, `windows`.
+    pub os: &'static str,
+    /// `x86_64`, `aarch64`.
+    pub arch: &'static str,
+    /// The processor's name, where the system tells it.
+    pub cpu: Option<String>,
+    /// Threads that computed.
+    pub threads: usize,
+}
+
+impl Machine {
+    /// This one.
+    pub fn here() -> Self {
+        let kind = sysinfo::CpuRefreshKind::nothing();
+        let system =
+            sysinfo::System::new_with_specifics(sysinfo::RefreshKind::nothing().with_cpu(kind));
+        let cpu = system.cpus().first().map(|cpu| cpu.brand().trim());
+        Self {
+            os: std::env::consts::OS,
+            arch: std::env::consts::ARCH,
+            cpu: cpu.filter(|name| !name.is_empty()).map(str::to_owned),
+            threads: rayon::current_num_threads(),
+        }
+    }
+}
 
 /// Bytes that a computation on `device` may still take; `None` where nobody says.
 pub fn available(device: &Device) -> Option<u64> {

@@ -172,6 +172,10 @@ impl Canvas<'_> {
         opacity: f64,
     ) -> Result<()> {
         let points: Vec<_> = points.iter().copied().map(point).collect();
+        // The last piece of a dashed line may be too short to be seen, and a renderer would complain of it.
+        if points.iter().all(|other| *other == points[0]) {
+            return Ok(());
+        }
         let style = ShapeStyle {
             color: colour.mix(opacity),
             filled: false,

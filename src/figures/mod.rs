@@ -1,4 +1,4 @@
-//! Plots of scans and of followed flows, as SVG and PNG. Nothing is computed here that a reader of `heads.parquet`, or
+//! Plots of scans, of followed flows and of trained models, as SVG and PNG. Nothing is computed here that a reader of `heads.parquet`, or
 //! of the recorded trajectories, could not repeat: counts, means, medians and quantiles of the heads' scores.
 //!
 //! [`draw`] makes, of one scan or several beside each other:
@@ -12,7 +12,7 @@
 //! Which scans can stand beside each other, [`crate::compare`] decides.
 //!
 //! [`draw_flow`] makes a figure of each experiment among followed value-softmax models, and [`draw_phase_map`] a map of
-//! one number for each pair of settings.
+//! one number for each pair of settings. [`draw_training`] makes figures of a training run.
 //!
 //! # How they are drawn
 //!
@@ -55,6 +55,7 @@ mod cells;
 mod colours;
 mod curves;
 mod decades;
+mod fit;
 mod flow;
 mod heat_maps;
 mod histogram;
@@ -65,12 +66,14 @@ mod png;
 mod scatter;
 mod sheet;
 mod text;
+mod train;
 mod words;
 mod write;
 
 pub use flow::{draw_flow, flow_figure_name};
 pub use phase_map::{MapAxis, PhaseMap, draw_phase_map, phase_map_name};
 pub use png::PIXEL_RATIO;
+pub use train::{Training, draw_training, training_figure_names};
 pub use write::{refuse_occupied, refuse_occupied_names, write, write_figures};
 
 /// The two kinds of sparsity whose histograms are drawn.

@@ -36,7 +36,7 @@ pub(super) struct Panel {
 pub(super) enum Content {
     /// Lines, the last on top.
     Curves(Vec<Curve>),
-    /// A map with its colour bar.
+    /// A map.
     Cells(Cells),
 }
 
@@ -48,6 +48,10 @@ pub(super) struct Cells {
     pub(super) colours: Axis,
     /// What is printed in each cell; nothing if empty.
     pub(super) numbers: Vec<String>,
+    /// Whether the colour bar stands beside it, which panels of one scale need only once.
+    pub(super) has_bar: bool,
+    /// Whether cells to the right of the diagonal are left out.
+    pub(super) is_triangle: bool,
 }
 
 /// A figure.
@@ -112,8 +116,10 @@ impl<'a> Laid<'a> {
     fn of(panel: &'a Panel, ruler: &Ruler) -> Self {
         let (width, height) = panel.size;
         let bar = match &panel.content {
+            Content::Cells(cells) => cells
+                .has_bar
+                .then(|| Bar::new(&cells.colours, height, ruler)),
             Content::Curves(_) => None,
-            Content::Cells(cells) => Some(Bar::new(&cells.colours, height, ruler)),
         };
         // The last label of `x` may stick out by half its width.
         let last = panel
@@ -213,6 +219,9 @@ impl Cells {
         };
         for (at, &value) in self.values.iter().enumerate() {
             let place = (at % columns, at / columns);
+            if self.is_triangle && place.0 > place.1 {
+                continue;
+            }
             grid.draw(canvas, place, value, &self.colours)?;
             if let Some(number) = self.numbers.get(at).filter(|number| !number.is_empty()) {
                 let middle = (

@@ -148,6 +148,8 @@ pub fn draw_phase_map(map: &PhaseMap) -> Result<Figure> {
                 values,
                 colours,
                 numbers: if told { numbers } else { Vec::new() },
+                has_bar: true,
+                is_triangle: false,
             }),
         }],
         columns: 1,

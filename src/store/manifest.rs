@@ -168,7 +168,7 @@ impl RunManifest {
             path,
             field: error.path().to_string(),
             message: format!(
-                "{}; a {RUN_JSON} is written by `attnscope scan` and not meant to be edited",
+                "{}; name the directory of an `attnscope scan`, whose {RUN_JSON} is not meant to be edited",
                 error.inner()
             ),
         })

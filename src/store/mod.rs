@@ -7,6 +7,7 @@
 //! - [`SampleReader`], [`read_heads`], [`read_lags`], [`read_activations`]: reading the tables back, one file or shards.
 //! - [`merge`]: several runs of disjoint samples become one.
 //! - [`flow`]: trajectories, summaries and phase maps of the value-softmax model.
+//! - [`train`]: heads, epochs and what was tracked of a small transformer in training.
 //! - [`AtomicFile`]: how all of them are written.
 //!
 //! This room knows rows of numbers, nothing of tensors, models or texts; which of the samples are a run's own,
@@ -58,6 +59,7 @@ mod part_file;
 mod parts;
 mod reader;
 mod table;
+pub mod train;
 
 pub(crate) use assemble::{only_in, sum_heads};
 pub use atomic::{AtomicFile, remove_leftovers, write_atomically, write_json};

@@ -24,13 +24,16 @@ const TOKENIZER: &str = "tokenizer.json";
 /// The file of [`write_texts`].
 pub const TEXTS: &str = "texts.jsonl";
 
+/// What [`write()`] writes.
+pub const FILES: [&str; 3] = [CONFIG, SINGLE_FILE, TOKENIZER];
+
 /// Fails if `dir` holds one of the files of a checkpoint, or texts.
 ///
 /// # Errors
 /// [`Error::OutDir`] with the file's name.
 pub fn refuse_occupied(dir: &Path) -> Result<()> {
-    let files = [CONFIG, SINGLE_FILE, TOKENIZER, TEXTS];
-    refuse_existing(dir, files.iter().map(|name| dir.join(name)), "checkpoint")
+    let files = FILES.iter().chain([&TEXTS]);
+    refuse_existing(dir, files.map(|name| dir.join(name)), "checkpoint")
 }
 
 /// Writes `config.json`, `tokenizer.json` and `model.safetensors` into `dir`, which is created if need be. Without

@@ -12,6 +12,7 @@
 //! | `stack` | the same as one program, for devices |
 //! | [`settings`] | what is trained, on what, and how |
 //! | [`mod@run`] | whole runs: samples, epochs, how they ended |
+//! | [`track`] | what the heads do with fixed samples while a model is trained |
 //! | [`metrics`] | what is measured of a trained model: accuracy, sinks, sparsity, flip rates |
 //! | [`checkpoint`] | a trained model as a directory that a scan takes |
 //!
@@ -65,6 +66,7 @@ pub mod run;
 pub mod settings;
 mod stack;
 pub mod tasks;
+pub mod track;
 pub mod trainer;
 
 pub use batch::Batch;
@@ -72,6 +74,7 @@ pub use parameters::Parameters;
 pub use replicas::Replicas;
 pub use run::run;
 pub use settings::Settings;
+pub use track::Tracking;
 pub use trainer::Trainer;
 
 use crate::Error;

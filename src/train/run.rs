@@ -10,6 +10,7 @@ use super::{
     Batch, Parameters, Replicas, Settings, invalid,
     metrics::{self, Evaluation, Score},
     tasks::Sample,
+    track::Track,
 };
 use crate::{Result, random::PythonRandom};
 
@@ -64,6 +65,8 @@ pub struct Trained {
     pub eval_samples: Vec<Sample>,
     /// What was measured; `None` unless the run finished.
     pub evaluation: Option<Evaluation>,
+    /// What was tracked on the way, up to the end or to where the loss was no longer finite.
+    pub track: Track,
 }
 
 /// Trains a model, in float32.
@@ -83,7 +86,7 @@ pub fn run(settings: &Settings, device: &Device, watcher: &dyn Watcher) -> Resul
 /// Trains models of one shape side by side, each as [`run`] would.
 ///
 /// # Errors
-/// As [`run`], and for runs that differ in more than seed, learning rate and `aux_loss_weight`.
+/// As [`run`], and for runs that differ in more than seed, learning rate, `aux_loss_weight` and what is tracked.
 pub fn run_all(runs: &[Settings], device: &Device, watcher: &dyn Watcher) -> Result<Vec<Trained>> {
     let Some(first) = runs.first() else {
         return Ok(Vec::new());
@@ -119,6 +122,7 @@ fn follow(courses: &mut [Course], replicas: &mut Replicas, watcher: &dyn Watcher
     };
     let settings = *settings;
     let mut steps = 0;
+    track(courses, replicas, steps)?;
     for epoch in 1..=settings.num_epochs {
         courses.par_iter_mut().for_each(Course::begin_epoch);
         for step in 0..settings.steps_per_epoch() {
@@ -140,6 +144,7 @@ fn follow(courses: &mut [Course], replicas: &mut Replicas, watcher: &dyn Watcher
                     watcher.epoch(run, &epoch);
                 }
             }
+            track(courses, replicas, steps)?;
         }
         let scores = courses
             .par_iter()
@@ -158,6 +163,22 @@ fn follow(courses: &mut [Course], replicas: &mut Replicas, watcher: &dyn Watcher
     Ok(())
 }
 
+/// Looks at the runs that are to be looked at after so many steps.
+fn track(courses: &mut [Course], replicas: &Replicas, steps: usize) -> Result<()> {
+    courses
+        .par_iter_mut()
+        .enumerate()
+        .try_for_each(|(run, course)| {
+            let Course { settings, .. } = course;
+            if course.state.is_some() || !settings.tracking.is_due(settings, steps) {
+                return Ok(());
+            }
+            let parameters = replicas.parameters(run)?;
+            let track = &mut course.track;
+            track.add(steps, &settings.task, &course.eval_samples, &parameters)
+        })
+}
+
 /// A run on its way.
 struct Course<'a> {
     settings: &'a Settings,
@@ -169,6 +190,7 @@ struct Course<'a> {
     /// Sum over the steps of this epoch.
     loss: f64,
     epochs: Vec<Epoch>,
+    track: Track,
     /// `None` as long as it goes on.
     state: Option<State>,
 }
@@ -183,6 +205,7 @@ impl<'a> Course<'a> {
             random,
             order: (0..train_samples.len()).collect(),
             train_samples,
+            track: Track::new(&settings.task, &eval_samples),
             eval_samples,
             loss: 0.0,
             epochs: Vec::new(),
@@ -264,6 +287,7 @@ impl<'a> Course<'a> {
             parameters,
             eval_samples: self.eval_samples,
             evaluation,
+            track: self.track,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! What is trained, on what, and how.
 
-use super::{invalid, tasks::Task};
+use super::{Tracking, invalid, tasks::Task};
 use crate::{
     Error, Result,
     layers::attention::{AttentionKind, Features},
@@ -29,12 +29,14 @@ pub struct Settings {
     pub learning_rate: f64,
     /// Decides samples, parameters, their order and the pairs that are measured on.
     pub seed: u32,
+    /// When its attention and its value projections are looked at; its numbers do not depend on it.
+    pub tracking: Tracking,
 }
 
 impl Settings {
     /// The paper's (arXiv 2603.06248, Tables 2 and 3, and where they list several, what its program takes if nothing
     /// else is said): 2 layers, 4 heads, width 128, feed-forward blocks of 512, layer norms; 10 epochs in batches of
-    /// 256, learning rate 1e-3, 1,000 samples to measure on, seed 0. Induction is causal, with positions beside tokens,
+    /// 256, learning rate 1e-3, 1,000 samples to measure on, seed 0, nothing is tracked. Induction is causal, with positions beside tokens,
     /// and has 100,000 samples; classification is neither, and has 10,000.
     pub fn of_paper(task: Task, attention_function: AttentionKind) -> Self {
         let is_induction = matches!(task, Task::Induction(_));
@@ -64,6 +66,7 @@ impl Settings {
             batch_size: 256,
             learning_rate: 1e-3,
             seed: 0,
+            tracking: Tracking::Never,
             task,
         };
         // Four times what goes in, as in the feed-forward blocks.
@@ -84,19 +87,25 @@ impl Settings {
         self.num_train.div_ceil(self.batch_size.max(1))
     }
 
-    /// Whether the two can be trained side by side: they differ in seed, learning rate and `aux_loss_weight` at most.
+    /// Whether the two can be trained side by side: they differ in seed, learning rate, `aux_loss_weight`
+    /// and in what is tracked at most.
     pub fn has_shape_of(&self, other: &Self) -> bool {
         let mut one = self.clone();
         one.seed = other.seed;
         one.learning_rate = other.learning_rate;
+        one.tracking = other.tracking;
         if let (Task::Induction(task), Task::Induction(others)) = (&mut one.task, &other.task) {
             task.aux_loss_weight = others.aux_loss_weight;
         }
         one == *other
     }
 
-    /// Whether there can be such a run; the sizes of the task are checked where samples are drawn.
-    pub(super) fn check(&self) -> Result<()> {
+    /// Whether there can be such a run.
+    ///
+    /// # Errors
+    /// [`Error::Train`] naming what is wrong.
+    pub fn check(&self) -> Result<()> {
+        self.task.check()?;
         for (field, count, most) in [
             ("num_train", self.num_train, MOST_SAMPLES),
             ("num_eval", self.num_eval, MOST_SAMPLES),
@@ -140,6 +149,6 @@ impl Settings {
             let message = format!("the model has {positions}, and a sample {tokens} tokens");
             return Err(invalid("max_position_embeddings", message));
         }
-        Ok(())
+        self.tracking.check(self)
     }
 }

@@ -25,6 +25,7 @@ mod streams;
 mod texts;
 mod tokenizer;
 mod train;
+mod train_files;
 mod weights;
 
 use std::fs;

@@ -7,6 +7,7 @@ mod layout;
 mod marks;
 mod phase;
 mod python;
+mod train;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -260,6 +260,8 @@ fn thresholds_are_the_papers() {
         head: 0,
         sink_score,
         sink_score_of_means: 0.0,
+        bos_weight: 0.0,
+        total_weight: 1.0,
         non_finite_rows: 0,
     };
     assert!(head(0.91).is_sink() && !head(0.9).is_sink() && !head(f64::NAN).is_sink());

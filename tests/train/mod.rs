@@ -10,6 +10,7 @@ mod replicas;
 mod run;
 mod scan;
 mod tasks;
+mod track;
 
 use attnscope::{
     layers::attention::{AttentionKind, Features},

@@ -73,7 +73,7 @@ fn train(settings: &Settings) -> Trained {
 }
 
 /// All parameters, bit for bit.
-fn bits(trained: &Trained) -> Vec<Vec<u32>> {
+pub fn bits(trained: &Trained) -> Vec<Vec<u32>> {
     let variables = trained.parameters.variables().values();
     variables
         .map(|variable| {

@@ -1,6 +1,6 @@
 //! The flags of `attnscope train`. Where none is given, the paper's own settings hold.
 
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{ArgAction, ValueEnum, builder::FalseyValueParser};
 
@@ -8,7 +8,7 @@ use crate::{
     layers::attention::{AttentionKind, Features},
     models::small_transformer::PositionEmbedding,
     train::{
-        Settings,
+        Settings, Tracking,
         tasks::{Classification, Induction, Task},
     },
 };
@@ -108,8 +108,13 @@ pub struct RunArgs {
     #[arg(long, env = "ATTNSCOPE_SEED", default_value_t = 0)]
     seed: u32,
 
-    /// Directory for the model, as a checkpoint that can be scanned, and the texts of the evaluation samples [default:
-    /// they are not written]
+    /// Steps between two looks at what the heads do with fixed samples, and at the norms of the value projections; 0:
+    /// none [default: an epoch]
+    #[arg(long, env = "ATTNSCOPE_TRACK_EVERY", value_name = "N")]
+    track_every: Option<usize>,
+
+    /// Directory for the model, as a checkpoint that can be scanned, the texts of the evaluation samples, tables and
+    /// figures; nothing is overwritten [default: they are not written]
     #[arg(long, env = "ATTNSCOPE_OUT", value_name = "DIR")]
     pub out: Option<PathBuf>,
 
@@ -157,6 +162,15 @@ impl ClassificationArgs {
 }
 
 impl RunArgs {
+    /// When the run is tracked.
+    pub fn tracking(&self) -> Tracking {
+        match self.track_every.map(NonZeroUsize::new) {
+            None => Tracking::Epochs,
+            Some(None) => Tracking::Never,
+            Some(Some(every)) => Tracking::Steps(every),
+        }
+    }
+
     fn settings(&self, task: Task) -> Settings {
         let tokens = task.tokens();
         let mut settings = Settings::of_paper(task, self.attention_type);

@@ -1,9 +1,11 @@
 //! `attnscope train`: a small transformer trained on one of the paper's tasks, and what its heads do.
 
 mod arguments;
+mod output;
+mod repeated;
 mod text;
 
-use std::{process::ExitCode, time::Instant};
+use std::{path::Path, process::ExitCode, time::SystemTime};
 
 use candle_core::Device;
 use clap::Subcommand;
@@ -12,8 +14,9 @@ use self::arguments::{ClassificationArgs, InductionArgs, RunArgs};
 use super::{progress::StepProgress, terminal};
 use crate::{
     Result,
+    store::create_directory,
     train::{
-        self, Settings, checkpoint,
+        self, Settings,
         run::{Epoch, State, Trained, Watcher},
     },
 };
@@ -39,15 +42,22 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
         What::Induction(args) => (args.settings(), args.run),
         What::Classification(args) => (args.settings(), args.run),
     };
+    let settings = Settings {
+        tracking: args.tracking(),
+        ..settings
+    };
     Ok(train(&settings, &args, quiet)?)
 }
 
 fn train(settings: &Settings, args: &RunArgs, quiet: bool) -> Result<ExitCode> {
+    settings.check()?;
     if let Some(out) = &args.out {
-        checkpoint::refuse_occupied(out)?;
+        output::refuse_occupied(out, settings)?;
+        // What cannot be written to is not learned of after an hour.
+        create_directory(out)?;
     }
     terminal::catch_signals();
-    let began = Instant::now();
+    let started = SystemTime::now();
     let follower = Follower {
         progress: StepProgress::new(settings.steps(), quiet),
         num_epochs: settings.num_epochs,
@@ -59,32 +69,39 @@ fn train(settings: &Settings, args: &RunArgs, quiet: bool) -> Result<ExitCode> {
         terminal::say("interrupted; nothing is kept of a run that did not end");
         return Ok(ExitCode::from(75));
     }
-    tracing::info!("trained in {:.1} s", began.elapsed().as_secs_f64());
-    let is_finished = trained.state == State::Finished;
-    if let (Some(out), true) = (&args.out, is_finished) {
-        checkpoint::write(out, &settings.task, &trained.parameters)?;
-        checkpoint::write_texts(out, &settings.task, &trained.eval_samples)?;
-        tracing::info!("{} written", out.display());
-    }
+    let seconds = started.elapsed().map_or(0.0, |time| time.as_secs_f64());
+    tracing::info!("trained in {seconds:.1} s");
+    let written = match &args.out {
+        Some(out) => output::write(out, settings, &trained, started),
+        None => Ok(Vec::new()),
+    };
+    // A disk that is full takes nothing from what is printed.
+    let files = written.as_deref().unwrap_or_default();
     let text = match args.json {
-        true => format!("{}\n", text::to_json(settings, &trained)),
+        true => format!("{}\n", text::to_json(settings, &trained, files)),
         false => text::to_text(settings, &trained),
     };
     terminal::print(&text)?;
-    Ok(finished(&trained))
+    written?;
+    if let Some(out) = &args.out {
+        tracing::info!("{} written", out.display());
+    }
+    Ok(finished(&trained, args.out.as_deref()))
 }
 
 /// The exit code, with what there is to say about it.
-fn finished(trained: &Trained) -> ExitCode {
-    match &trained.evaluation {
-        Some(evaluation) => terminal::finished(evaluation.non_finite_rows()),
-        None => {
-            terminal::say(
-                "error: the loss is no longer finite, and nothing was written: take a smaller --lr",
-            );
-            ExitCode::FAILURE
-        }
+fn finished(trained: &Trained, out: Option<&Path>) -> ExitCode {
+    if let Some(evaluation) = &trained.evaluation {
+        return terminal::finished(evaluation.non_finite_rows());
     }
+    let kept = match out {
+        Some(out) => format!("its epochs are in {}, without a model", out.display()),
+        None => "nothing was written".into(),
+    };
+    terminal::say(&format!(
+        "error: the loss is no longer finite; {kept}: take a smaller --lr"
+    ));
+    ExitCode::FAILURE
 }
 
 struct Follower {

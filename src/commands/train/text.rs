@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::store::train::TrackedSample;
 use crate::train::{
     Settings,
     metrics::{Evaluation, Heads, LEARNED_ACCURACY},
@@ -16,8 +17,13 @@ fn task(settings: &Settings) -> &'static str {
     }
 }
 
-/// One object; what is not a number is null.
-pub fn to_json(settings: &Settings, trained: &Trained) -> Value {
+/// One object; what is not a number is null. `files` are those that were written.
+pub fn to_json(settings: &Settings, trained: &Trained, files: &[String]) -> Value {
+    let value_norms = trained
+        .track
+        .records
+        .iter()
+        .map(|record| json!({ "step": record.step, "layers": record.value_norms }));
     let evaluation = trained.evaluation.as_ref();
     let heads = match evaluation.map(|evaluation| &evaluation.heads) {
         Some(Heads::Induction(heads)) => json!(heads),
@@ -35,6 +41,9 @@ pub fn to_json(settings: &Settings, trained: &Trained) -> Value {
         "flip_rate": evaluation.and_then(Evaluation::max_flip_rate),
         "heads": heads,
         "epochs": trained.epochs,
+        "tracked": TrackedSample::of(&settings.task, trained),
+        "value_norms": value_norms.collect::<Vec<_>>(),
+        "files": files,
     })
 }
 

@@ -11,7 +11,6 @@ use crate::flow::trajectory::Followed;
 use group::Group;
 use member::{Member, Order};
 
-mod axes;
 mod group;
 mod lines;
 mod member;

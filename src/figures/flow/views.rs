@@ -1,6 +1,5 @@
 //! The panels of each experiment's figure.
 
-use super::axes::{Fit, fit};
 use super::group::{Group, graded, ranked, solid};
 use super::lines::{MANY_LINES, Replicas, stack};
 use super::member::{Member, Quantity};
@@ -8,6 +7,7 @@ use crate::compare::quantile;
 use crate::figures::axis::{Axis, Scale};
 use crate::figures::colours::of_model;
 use crate::figures::curves::{Curve, Marks, Pen};
+use crate::figures::fit::{Fit, fit};
 use crate::figures::panels::{Cells, Content, PLOT, Panel};
 use crate::figures::sheet::{Entry, Key};
 use crate::figures::text::Ruler;
@@ -409,6 +409,8 @@ fn map(group: &Group<'_>, member: &Member<'_>, ruler: &Ruler) -> Panel {
             values,
             colours,
             numbers: Vec::new(),
+            has_bar: true,
+            is_triangle: false,
         }),
     }
 }

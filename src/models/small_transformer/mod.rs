@@ -72,6 +72,11 @@ impl Config {
     pub fn parameters(&self) -> Vec<Parameter> {
         names::parameters(self)
     }
+
+    /// What the matrix that makes the values of a layer is called.
+    pub(crate) fn value_projection(layer_idx: usize) -> String {
+        names::weight(&names::in_layer(layer_idx, names::VALUE))
+    }
 }
 
 impl DecoderModel for SmallTransformer {

@@ -129,10 +129,7 @@ fn batch(path: &Path, all: &[(Run<'_>, Series<'_>)]) -> Result<RecordBatch> {
             Column::int64("step", times.iter().map(|(step, _)| *step as i64)),
             Column::float64("time", times.iter().map(|(_, time)| *time)),
             // An entropy that is undefined is no number.
-            Column::some_float64(
-                "value",
-                values.map(|value| Some(value).filter(|value| !value.is_nan())),
-            ),
+            Column::number_or_null("value", values),
         ],
     )
 }

@@ -5,14 +5,18 @@
 //! |---|---|
 //! | `shares` | shares of attention weight, by the observer of a scan |
 //! | `flips` | what a prediction does when the heaviest tokens of two samples change places |
+//! | `maps` | the whole attention of a sample |
 
 mod flips;
+mod maps;
 mod shares;
 
 use candle_core::{D, DType};
 use serde::Serialize;
 
 pub use flips::{PAIRS, pairs};
+pub use maps::{AttentionMap, maps};
+pub(super) use shares::share;
 
 use super::{
     Parameters,
@@ -70,6 +74,10 @@ pub struct InductionHead {
     pub sink_score: f64,
     /// The weight of all rows on `BOS`, as a share of their total weight, within [0, 1].
     pub sink_score_of_means: f64,
+    /// Mean weight on `BOS`, undivided. NaN where no row is finite.
+    pub bos_weight: f64,
+    /// Mean total weight of a row: 1 where weights are normalised. NaN where no row is finite.
+    pub total_weight: f64,
     /// Rows with a weight or a share that is NaN or infinite; they are in no mean.
     pub non_finite_rows: u64,
 }
@@ -92,6 +100,10 @@ pub struct ClassificationHead {
     pub sparsity_score: f64,
     /// How often the prediction becomes the label of a single token from elsewhere; see [`PAIRS`].
     pub flip_rate: f64,
+    /// Mean over samples of the row's largest weight, undivided. NaN where no row is finite.
+    pub max_weight: f64,
+    /// Mean total weight of the row: 1 where weights are normalised. NaN where no row is finite.
+    pub total_weight: f64,
     /// Rows with a weight or a share that is NaN or infinite; they are in no mean.
     pub non_finite_rows: u64,
 }
@@ -144,6 +156,8 @@ pub fn evaluate(
                     head: head.head,
                     sparsity_score: head.shares.mean(),
                     flip_rate: flips::flip_rate(&network, samples, &pairs, &head.heaviest)?,
+                    max_weight: head.shares.mean_weight(),
+                    total_weight: head.shares.mean_total(),
                     non_finite_rows: head.shares.non_finite_rows,
                 });
             }

@@ -24,10 +24,15 @@ pub(super) struct Shares {
     pub(super) non_finite_rows: u64,
 }
 
+/// What part of a row's total a weight is.
+pub(in crate::train) fn share(weight: f32, total: f32) -> f64 {
+    f64::from(weight) / (f64::from(total) + TOTAL_EPSILON)
+}
+
 impl Shares {
     fn add(&mut self, weight: f32, total: f32) {
+        let share = share(weight, total);
         let (weight, total) = (f64::from(weight), f64::from(total));
-        let share = weight / (total + TOTAL_EPSILON);
         if !(weight.is_finite() && total.is_finite() && share.is_finite()) {
             self.non_finite_rows += 1;
             return;
@@ -41,6 +46,16 @@ impl Shares {
     /// Mean of the shares; NaN without a finite row.
     pub(super) fn mean(&self) -> f64 {
         self.share / self.rows as f64
+    }
+
+    /// Mean of the weights, undivided; NaN without a finite row.
+    pub(super) fn mean_weight(&self) -> f64 {
+        self.weight / self.rows as f64
+    }
+
+    /// Mean of the rows' totals; NaN without a finite row.
+    pub(super) fn mean_total(&self) -> f64 {
+        self.total / self.rows as f64
     }
 
     /// Share of the means; NaN without a finite row.
@@ -88,6 +103,8 @@ pub(super) fn of_bos(
             head,
             sink_score: shares.mean().clamp(0.0, 1.0),
             sink_score_of_means: shares.of_means().clamp(0.0, 1.0),
+            bos_weight: shares.mean_weight(),
+            total_weight: shares.mean_total(),
             non_finite_rows: shares.non_finite_rows,
         })
     });

@@ -54,21 +54,28 @@ impl Task {
         }
     }
 
-    /// Draws `count` samples, independently of each other.
+    /// Whether there can be such sequences.
     ///
     /// # Errors
     /// [`crate::Error::Train`] for sizes that cannot be.
-    pub fn samples(&self, count: usize, random: &mut PythonRandom) -> Result<Vec<Sample>> {
+    pub fn check(&self) -> Result<()> {
         match self {
-            Task::Induction(task) => {
-                task.check()?;
-                (0..count).map(|_| task.sample(random)).collect()
-            }
-            Task::Classification(task) => {
-                task.check()?;
-                (0..count).map(|_| task.sample(random)).collect()
-            }
+            Task::Induction(task) => task.check(),
+            Task::Classification(task) => task.check(),
         }
+    }
+
+    /// Draws `count` samples, independently of each other.
+    ///
+    /// # Errors
+    /// Those of [`Task::check`].
+    pub fn samples(&self, count: usize, random: &mut PythonRandom) -> Result<Vec<Sample>> {
+        self.check()?;
+        let sample = |_| match self {
+            Task::Induction(task) => task.sample(random),
+            Task::Classification(task) => task.sample(random),
+        };
+        (0..count).map(sample).collect()
     }
 
     /// The name of a token: `BOS` or `CLS` for 0, else its number; of a shifted one that of the token which it repeats,

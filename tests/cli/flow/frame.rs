@@ -109,6 +109,7 @@ fn cell(column: &ArrayRef, row: usize) -> Cell {
         DataType::Int32 => Cell::Number(column.as_primitive::<Int32Type>().value(row).into()),
         DataType::Int64 => Cell::Number(column.as_primitive::<Int64Type>().value(row) as f64),
         DataType::Float64 => Cell::Number(column.as_primitive::<Float64Type>().value(row)),
+        DataType::Boolean => Cell::Number(u8::from(column.as_boolean().value(row)).into()),
         DataType::Utf8 => Cell::Text(column.as_string::<i32>().value(row).into()),
         other => panic!("{other}"),
     }

@@ -4,7 +4,7 @@ mod all;
 mod check;
 mod early;
 mod environment;
-mod frame;
+pub mod frame;
 mod maps;
 mod python;
 mod refusals;

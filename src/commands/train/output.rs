@@ -1,0 +1,120 @@
+//! The directory of a run: checkpoint, texts, tables, figures, and `run.json` last, so that its presence means that all is
+//! there.
+
+use std::{
+    path::Path,
+    time::{Instant, SystemTime},
+};
+
+use super::repeated::repeated;
+use crate::{
+    Error, Result,
+    figures::{
+        Figure, Format, Training, draw_training, refuse_occupied_names, training_figure_names,
+        write_figures,
+    },
+    store::{
+        RUN_JSON, rfc3339,
+        train::{self as tables, TrainManifest},
+        write_json,
+    },
+    train::{
+        Settings, checkpoint,
+        metrics::{AttentionMap, maps},
+        run::Trained,
+    },
+};
+
+/// Samples whose attention is drawn, from the first on.
+const DRAWN: usize = 2;
+
+/// Fails if `out` holds anything that a run of these settings would write.
+///
+/// # Errors
+/// [`Error::OutDir`] with the file's name.
+pub fn refuse_occupied(out: &Path, settings: &Settings) -> Result<()> {
+    checkpoint::refuse_occupied(out)?;
+    tables::refuse_occupied(out)?;
+    let names = training_figure_names(settings);
+    refuse_occupied_names(out, names.iter().map(String::as_str), &Format::ALL)
+}
+
+/// Writes everything that there is of a run into the directory `out`, which must exist, and says which files these are.
+/// A run that diverged has no checkpoint.
+///
+/// # Errors
+/// What the disk refuses, and files that have come there meanwhile.
+pub fn write(
+    out: &Path,
+    settings: &Settings,
+    trained: &Trained,
+    started: SystemTime,
+) -> Result<Vec<String>> {
+    let mut manifest = TrainManifest::of(settings, trained, repeated(settings));
+    manifest.started_at = rfc3339(started);
+    manifest.seconds_training = started.elapsed().map_or(0.0, |time| time.as_secs_f64());
+    let began = Instant::now();
+    let task = &settings.task;
+    let written = tables::write_tables(out, task, trained, &manifest.provenance())?;
+    let mut files: Vec<String> = written.into_iter().map(str::to_owned).collect();
+    let mut drawn_maps = Vec::new();
+    if trained.evaluation.is_some() {
+        drawn_maps = maps_of_first(trained)?;
+        checkpoint::write(out, task, &trained.parameters)?;
+        files.extend(checkpoint::FILES.map(str::to_owned));
+    }
+    checkpoint::write_texts(out, task, &trained.eval_samples)?;
+    files.push(checkpoint::TEXTS.into());
+    let figures = draw_training(&Training {
+        settings,
+        trained,
+        maps: &drawn_maps,
+    });
+    for figure in figures {
+        files.extend(write_drawn(out, figure)?);
+    }
+    files.push(RUN_JSON.into());
+    files.sort();
+    manifest.files = files
+        .iter()
+        .filter(|name| *name != RUN_JSON)
+        .cloned()
+        .collect();
+    manifest.seconds_writing = began.elapsed().as_secs_f64();
+    manifest.finished_at = rfc3339(SystemTime::now());
+    write_json(&out.join(RUN_JSON), &manifest)?;
+    Ok(files)
+}
+
+fn maps_of_first(trained: &Trained) -> Result<Vec<Vec<AttentionMap>>> {
+    let network = trained.parameters.frozen_network()?;
+    let samples = trained.eval_samples.iter().take(DRAWN);
+    samples.map(|sample| maps(&network, sample)).collect()
+}
+
+/// Writes a figure beside the tables. What cannot be drawn is said, and the rest stands.
+fn write_drawn(out: &Path, figure: Result<Figure>) -> Result<Vec<String>> {
+    let written = figure.and_then(|figure| {
+        let figures = [figure];
+        match write_figures(&figures, &Format::ALL, out) {
+            Err(error @ Error::Figure { .. }) => {
+                tracing::warn!("{error}; there is only the SVG");
+                write_figures(&figures, &[Format::Svg], out)
+            }
+            written => written,
+        }
+    });
+    match written {
+        Ok(files) => {
+            let names = files.iter().filter_map(|path| path.file_name());
+            Ok(names
+                .map(|name| name.to_string_lossy().into_owned())
+                .collect())
+        }
+        Err(error @ Error::Figure { .. }) => {
+            tracing::warn!("{error}; the other files have everything");
+            Ok(Vec::new())
+        }
+        Err(error) => Err(error),
+    }
+}
