@@ -9,6 +9,7 @@
 //! | [`trainer`] | one step after the other |
 //! | [`replicas`] | models of one shape side by side |
 //! | [`settings`] | what is trained, on what, and how |
+//! | [`configuration`] | settings by the keys of the paper's program |
 //! | [`mod@run`] | whole runs: samples, epochs, how they ended |
 //! | [`metrics`] | what is measured of a trained model: accuracy, sinks, sparsity, flip rates |
 //! | [`checkpoint`] | a trained model as a directory that a scan takes |
@@ -54,6 +55,7 @@
 //! ```
 
 pub mod checkpoint;
+pub mod configuration;
 pub mod metrics;
 pub mod optimizer;
 pub mod parameters;
@@ -63,6 +65,7 @@ pub mod settings;
 pub mod tasks;
 pub mod trainer;
 
+pub use configuration::Configuration;
 pub use parameters::Parameters;
 pub use replicas::Replicas;
 pub use run::run;
