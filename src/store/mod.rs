@@ -7,6 +7,7 @@
 //! - [`SampleReader`], [`read_heads`], [`read_lags`], [`read_activations`]: reading the tables back, one file or shards.
 //! - [`merge`]: several runs of disjoint samples become one.
 //! - [`flow`]: trajectories, summaries and phase maps of the value-softmax model.
+//! - [`sweep`]: the runs of a grid: the record of those that ended, and tables of them.
 //! - [`AtomicFile`]: how all of them are written.
 //!
 //! This room knows rows of numbers, nothing of tensors, models or texts; which of the samples are a run's own,
@@ -57,6 +58,7 @@ mod merge;
 mod part_file;
 mod parts;
 mod reader;
+pub mod sweep;
 mod table;
 
 pub(crate) use assemble::{only_in, sum_heads};

@@ -11,6 +11,7 @@
 //! | [`settings`] | what is trained, on what, and how |
 //! | [`configuration`] | settings by the keys of the paper's program |
 //! | [`mod@run`] | whole runs: samples, epochs, how they ended |
+//! | [`sweep`] | the runs of a grid |
 //! | [`metrics`] | what is measured of a trained model: accuracy, sinks, sparsity, flip rates |
 //! | [`checkpoint`] | a trained model as a directory that a scan takes |
 //!
@@ -62,6 +63,7 @@ pub mod parameters;
 pub mod replicas;
 pub mod run;
 pub mod settings;
+pub mod sweep;
 pub mod tasks;
 pub mod trainer;
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arrow_array::types::Int32Type;
 use arrow_array::{
-    Array, ArrayRef, DictionaryArray, Float64Array, Int32Array, Int64Array, RecordBatch,
-    StringArray,
+    Array, ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int32Array, Int64Array,
+    RecordBatch, StringArray,
 };
 use arrow_schema::{Field, Schema};
 
@@ -14,7 +14,7 @@ use crate::Result;
 use crate::store::{Provenance, TableWriter, parquet_error};
 
 /// A column of some rows.
-pub(super) struct Column {
+pub(in crate::store) struct Column {
     name: &'static str,
     values: ArrayRef,
     nullable: bool,
@@ -31,40 +31,63 @@ impl Column {
     }
 
     /// Texts that repeat.
-    pub(super) fn words<'a>(name: &'static str, words: impl Iterator<Item = &'a str>) -> Self {
+    pub(in crate::store) fn words<'a>(
+        name: &'static str,
+        words: impl Iterator<Item = &'a str>,
+    ) -> Self {
         Self::new(name, words.collect::<DictionaryArray<Int32Type>>(), false)
     }
 
     /// The same text in so many rows.
-    pub(super) fn word(name: &'static str, word: &str, rows: usize) -> Self {
+    pub(in crate::store) fn word(name: &'static str, word: &str, rows: usize) -> Self {
         Self::words(name, std::iter::repeat_n(word, rows))
     }
 
     /// Texts, or none.
-    pub(super) fn texts(name: &'static str, texts: impl Iterator<Item = Option<String>>) -> Self {
+    pub(in crate::store) fn texts(
+        name: &'static str,
+        texts: impl Iterator<Item = Option<String>>,
+    ) -> Self {
         Self::new(name, texts.collect::<StringArray>(), true)
     }
 
-    pub(super) fn int32(name: &'static str, numbers: impl Iterator<Item = i32>) -> Self {
+    pub(in crate::store) fn bools(
+        name: &'static str,
+        values: impl Iterator<Item = Option<bool>>,
+    ) -> Self {
+        Self::new(name, values.collect::<BooleanArray>(), true)
+    }
+
+    pub(in crate::store) fn some_int64(
+        name: &'static str,
+        numbers: impl Iterator<Item = Option<i64>>,
+    ) -> Self {
+        Self::new(name, numbers.collect::<Int64Array>(), true)
+    }
+
+    pub(in crate::store) fn int32(name: &'static str, numbers: impl Iterator<Item = i32>) -> Self {
         Self::new(name, Int32Array::from_iter_values(numbers), false)
     }
 
-    pub(super) fn some_int32(
+    pub(in crate::store) fn some_int32(
         name: &'static str,
         numbers: impl Iterator<Item = Option<i32>>,
     ) -> Self {
         Self::new(name, numbers.collect::<Int32Array>(), true)
     }
 
-    pub(super) fn int64(name: &'static str, numbers: impl Iterator<Item = i64>) -> Self {
+    pub(in crate::store) fn int64(name: &'static str, numbers: impl Iterator<Item = i64>) -> Self {
         Self::new(name, Int64Array::from_iter_values(numbers), false)
     }
 
-    pub(super) fn float64(name: &'static str, numbers: impl Iterator<Item = f64>) -> Self {
+    pub(in crate::store) fn float64(
+        name: &'static str,
+        numbers: impl Iterator<Item = f64>,
+    ) -> Self {
         Self::new(name, Float64Array::from_iter_values(numbers), false)
     }
 
-    pub(super) fn some_float64(
+    pub(in crate::store) fn some_float64(
         name: &'static str,
         numbers: impl Iterator<Item = Option<f64>>,
     ) -> Self {
@@ -73,7 +96,7 @@ impl Column {
 }
 
 /// The rows as a batch.
-pub(super) fn to_batch(path: &Path, columns: Vec<Column>) -> Result<RecordBatch> {
+pub(in crate::store) fn to_batch(path: &Path, columns: Vec<Column>) -> Result<RecordBatch> {
     let field = |column: &Column| {
         let data_type = column.values.data_type().clone();
         Field::new(column.name, data_type, column.nullable)
@@ -85,7 +108,7 @@ pub(super) fn to_batch(path: &Path, columns: Vec<Column>) -> Result<RecordBatch>
 }
 
 /// Writes a small table as the new file `path`.
-pub(super) fn write_new(
+pub(in crate::store) fn write_new(
     path: &Path,
     columns: Vec<Column>,
     sorted_by: &[&str],

@@ -10,7 +10,7 @@
 //!
 //! `summary.parquet` has a row per run, `map.parquet` one per cell of a phase map.
 
-mod columns;
+pub(super) mod columns;
 mod map;
 mod record;
 mod summary;
