@@ -8,6 +8,7 @@ mod parameters;
 mod refusals;
 mod run;
 mod scan;
+pub mod sweep;
 mod tasks;
 
 use attnscope::{
