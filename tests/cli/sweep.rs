@@ -124,7 +124,7 @@ fn what_is_printed_and_drawn() {
     assert_eq!(finished.stdout.lines().count(), 4, "{finished}");
     for said in [
         "3 runs",
-        "run 0 (attention_type softmax, lr 0.01, vocab_size 10",
+        "run 0 (attention_type softmax, lr 0.01): accuracy",
         "diverged after step",
         "1 of 3 runs diverged; column state says which",
         "there is no figure of share of sink heads in the last layer: no run counts",
@@ -165,7 +165,7 @@ fn what_is_printed_and_drawn() {
     );
     assert!(
         plan.stdout
-            .contains("    2  diverged  attention_type=softmax lr=1e30\n"),
+            .contains("    2  diverged  attention_type softmax, lr 1e30\n"),
         "{plan}"
     );
     let plan = world
@@ -260,7 +260,7 @@ fn what_cannot_be_is_refused() {
         (&["grid.yaml"], "--out"),
         (
             &["impossible.yaml", "--out=out"],
-            "no run 3 (attention_type softmax, lr 0.001, vocab_size 10, seq_length 7, num_heads 3",
+            "no run 1 (attention_type softmax, lr 0.01, vocab_size 10, seq_length 7, num_heads 3",
         ),
         (
             &["unknown.yaml", "--out=out"],

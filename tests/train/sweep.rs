@@ -690,7 +690,7 @@ fn the_directory_of_another_sweep_is_refused() {
         (
             "1e30",
             "1e20",
-            "`lr` is [0.01,0.001,1e30] there and [0.01,0.001,1e20] here",
+            "`lr` is [0.01,0.001,1e+30] there and [0.01,0.001,1e+20] here",
         ),
         (
             "{value: 10}",

@@ -102,7 +102,7 @@ impl Watcher for SweepProgress<'_> {
             tracing::info!(
                 "run {} ({}): {end}; {done} of {total} done, {rate:.0} steps/s{left}",
                 run.index,
-                self.grid.describe(run.index)
+                self.grid.distinguish(run.index)
             );
         });
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     layers::attention::AttentionKind,
     store::sweep::{EndState, HeadRecord, RunRecord},
-    train::sweep::{Grid, Key, Outcome, Plan, TaskName},
+    train::sweep::{Grid, Outcome, Plan, TaskName},
 };
 
 /// The runs of the selection that ended, with one attention function.
@@ -184,14 +184,11 @@ pub fn plan_to_json(grid: &Grid, plan: &Plan) -> Value {
 pub fn plan_to_text(grid: &Grid, plan: &Plan) -> String {
     let mut text = String::new();
     for (run, ended) in &plan.runs {
-        let values = grid.values(*run).into_iter();
-        let varied = values
-            .zip(grid.axes())
-            .filter(|(_, axis)| axis.values.len() > 1);
-        let told: Vec<String> = varied
-            .map(|((key, value), _): ((Key, _), _)| format!("{}={value}", key.name()))
-            .collect();
-        text += &format!("{run:>5}  {:<8}  {}\n", state(*ended), told.join(" "));
+        text += &format!(
+            "{run:>5}  {:<8}  {}\n",
+            state(*ended),
+            grid.distinguish(*run)
+        );
     }
     let (all, done) = (plan.runs.len(), plan.done());
     text + &format!(

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::figures::Figure;
 use crate::figures::axis::{Axis, Frame, Scale};
 use crate::figures::canvas::{Anchor, Area, Canvas};
-use crate::figures::colours::{FAINT_INK, INK, of_model};
+use crate::figures::colours::{FAINT_INK, INK, Marker, of_model};
 use crate::figures::sheet::{Entry, Header, Key, Sheet};
 use crate::figures::text::Ruler;
 
@@ -81,8 +81,7 @@ impl Plot {
 /// One bar, whose middle is at `x`, with its whisker and its number.
 fn bar(canvas: &Canvas<'_>, frame: &Frame<'_>, x: f64, kind: usize, values: &[f64]) -> Result<()> {
     let colour = of_model(kind);
-    let (_, bottom) = frame.at(x, 0.0);
-    let (middle, _) = frame.at(x, 0.0);
+    let (middle, bottom) = frame.at(x, 0.0);
     let mut above = bottom;
     if let Some((mean, error)) = mean(values) {
         let (left, top) = frame.at(x - BAR / 2.0, mean);
@@ -94,7 +93,7 @@ fn bar(canvas: &Canvas<'_>, frame: &Frame<'_>, x: f64, kind: usize, values: &[f6
             width: right - left,
             height: (bottom - top).max(1.0),
         };
-        canvas.rectangle(area, colour, 0.85)?;
+        canvas.rectangle(area, colour, 1.0)?;
         above = area.top;
         if let Some(error) = error.filter(|error| *error > 0.0) {
             let (_, high) = frame.at(x, (mean + error).min(frame.y.high));
@@ -139,7 +138,7 @@ impl Bars {
         };
         let kinds = [(0, "normalised"), (1, "not normalised")];
         let legend = kinds.map(|(kind, label)| Entry {
-            key: Key::Bars(of_model(kind)),
+            key: Key::Point(of_model(kind), Marker::Square),
             label: label.into(),
         });
         let entry = |plot: &Plot| Entry {
@@ -163,7 +162,7 @@ impl Bars {
                 high: families.len() as f64 - 0.5,
                 ticks: ticks.collect(),
                 minor: Vec::new(),
-                title: String::new(),
+                title: "attention function".into(),
             },
             // Room for what stands on a bar of 1.
             y: Axis::exact(0.0, 1.1, 6, self.axis),

@@ -186,12 +186,14 @@ impl Grid {
 
     /// What the file says of a run: `seed 0, attention_type softmax`.
     pub fn describe(&self, run: usize) -> String {
-        let values = self.values(run);
-        let named = values[..self.named].iter();
-        let told: Vec<String> = named
-            .map(|(key, value)| format!("{} {value}", key.name()))
-            .collect();
-        told.join(", ")
+        words(self.values(run).into_iter().take(self.named))
+    }
+
+    /// What tells a run from the others: its values of keys that have several.
+    pub fn distinguish(&self, run: usize) -> String {
+        let values = self.values(run).into_iter().zip(&self.axes);
+        let varied = values.filter(|(_, axis)| axis.values.len() > 1);
+        words(varied.map(|(value, _)| value))
     }
 
     /// The whole configuration of a run, defaults included, by which it is known again.
@@ -215,6 +217,13 @@ impl Grid {
             ])
             .collect()
     }
+}
+
+fn words<'a>(values: impl Iterator<Item = (Key, &'a Value)>) -> String {
+    let told: Vec<String> = values
+        .map(|(key, value)| format!("{} {value}", key.name()))
+        .collect();
+    told.join(", ")
 }
 
 /// Whether there can be such a run, to its end: what would be refused after the training is refused here.
