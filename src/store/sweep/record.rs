@@ -132,10 +132,10 @@ pub(super) fn read(path: &Path) -> Result<Lines> {
     let mut at = 0;
     for (number, line) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
         at += line.len();
-        let record = line
-            .ends_with(b"\n")
-            .then(|| serde_json::from_slice(line).map_err(|error| error.to_string()))
-            .unwrap_or_else(|| Err("it has no end".into()));
+        let record = match line.ends_with(b"\n") {
+            true => serde_json::from_slice(line).map_err(|error| error.to_string()),
+            false => Err("it has no end".into()),
+        };
         match record {
             Ok(record) => {
                 lines.records.push(record);
