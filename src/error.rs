@@ -239,6 +239,15 @@ pub enum Error {
         message: String,
     },
 
+    /// The grid of a sweep is none, or holds a run that cannot be.
+    #[error("{}: {message}", path.display())]
+    Grid {
+        /// The file concerned.
+        path: PathBuf,
+        /// Which key or run is wrong, and what to do.
+        message: String,
+    },
+
     /// The tensor library failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
@@ -249,7 +258,11 @@ impl Error {
     /// 5 does not fit in memory, 75 interrupted. (6, non-finite rows, is no error: the scan finished.)
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Usage(_) | Error::OutDir { .. } | Error::Flow { .. } | Error::Train { .. } => 2,
+            Error::Usage(_)
+            | Error::OutDir { .. }
+            | Error::Flow { .. }
+            | Error::Train { .. }
+            | Error::Grid { .. } => 2,
             Error::Config { .. }
             | Error::UnknownModelType { .. }
             | Error::Checkpoint { .. }

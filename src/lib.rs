@@ -32,9 +32,9 @@
 //! | [`report`] | scans as one page to look at |
 //! | [`inspect`] | one text: the attention map of every head, as a page and as a table |
 //! | [`page`] | self-contained interactive pages: scripts, charts and data in one HTML file |
-//! | [`figures`] | histograms, heat maps, scores by layer and scatter plots of scans, curves of flows, phase maps, as SVG and PNG |
+//! | [`figures`] | histograms, heat maps, scores by layer and scatter plots of scans, curves of flows, phase maps, bars of sweeps, as SVG and PNG |
 //! | [`flow`] | the value-softmax model: losses, normalisations, both integrators from the paper's starting points, its statements, phase maps |
-//! | [`train`] | the tasks on which attention functions are compared, and the training of small transformers |
+//! | [`train`] | the tasks on which attention functions are compared, the training of small transformers, and sweeps over grids of them |
 //! | [`demo`] | the checkpoints and texts that ship in the binary |
 //! | [`machine`] | how much memory and disk there is |
 //! | [`random`] | CPython's and NumPy's random numbers |

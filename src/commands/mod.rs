@@ -19,6 +19,7 @@ mod progress;
 mod report;
 mod scan;
 mod summary;
+mod sweep;
 mod terminal;
 mod train;
 
@@ -53,6 +54,7 @@ enum Command {
     Inspect(inspect::Args),
     Flow(flow::Args),
     Train(train::Args),
+    Sweep(sweep::Args),
     Convert(convert::Args),
     Download(download::Args),
     Models(models::Args),
@@ -82,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(args, quiet),
         Command::Flow(args) => flow::run(args, quiet),
         Command::Train(args) => train::run(args, quiet),
+        Command::Sweep(args) => sweep::run(args, quiet),
         Command::Convert(args) => convert::run(args, quiet),
         Command::Download(args) => download::run(args, quiet),
         Command::Models(args) => models::run(args),

@@ -340,7 +340,7 @@ impl StepProgress {
 }
 
 /// A bar on stderr, unless quiet.
-fn bar(quiet: bool) -> ProgressBar {
+pub(super) fn bar(quiet: bool) -> ProgressBar {
     let target = if quiet {
         ProgressDrawTarget::hidden()
     } else {

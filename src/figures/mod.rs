@@ -12,7 +12,8 @@
 //! Which scans can stand beside each other, [`crate::compare`] decides.
 //!
 //! [`draw_flow`] makes a figure of each experiment among followed value-softmax models, and [`draw_phase_map`] a map of
-//! one number for each pair of settings. [`draw_training`] makes figures of a training run.
+//! one number for each pair of settings. [`draw_training`] makes figures of a training run, [`draw_sweep`] bars of the
+//! runs of a grid, by attention function.
 //!
 //! # How they are drawn
 //!
@@ -65,6 +66,7 @@ mod phase_map;
 mod png;
 mod scatter;
 mod sheet;
+mod sweep;
 mod text;
 mod train;
 mod words;
@@ -73,8 +75,9 @@ mod write;
 pub use flow::{draw_flow, flow_figure_name};
 pub use phase_map::{MapAxis, PhaseMap, draw_phase_map, phase_map_name};
 pub use png::PIXEL_RATIO;
+pub use sweep::{SweepFigures, draw_sweep};
 pub use train::{Training, draw_training, training_figure_names};
-pub use write::{refuse_occupied, refuse_occupied_names, write, write_figures};
+pub use write::{refuse_occupied, refuse_occupied_names, replace_figures, write, write_figures};
 
 /// The two kinds of sparsity whose histograms are drawn.
 const HISTOGRAMS: [Metric; 2] = [Metric::SparsityScore, Metric::MaxWeight];

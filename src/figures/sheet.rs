@@ -36,6 +36,8 @@ pub(super) enum Key {
     /// The end of a run that did not reach its last update.
     EndedEarly,
     NoScore,
+    /// No key: words alone.
+    Nothing,
 }
 
 /// A line of the legend.
@@ -155,7 +157,12 @@ fn draw_entry(canvas: &Canvas<'_>, key: Key, (left, top): Point, lines: &[String
     key.draw(canvas, left, top + ENTRY_LINE / 2.0)?;
     for (at, line) in (0..).zip(lines) {
         let baseline = top + ENTRY_LINE * (f64::from(at) + 0.5) + ENTRY_SIZE * 0.36;
-        let place = (left + KEY, baseline);
+        let key = if matches!(key, Key::Nothing) {
+            0.0
+        } else {
+            KEY
+        };
+        let place = (left + key, baseline);
         canvas.text(place, line, ENTRY_SIZE, Anchor::Start, INK)?;
     }
     Ok(())
@@ -185,6 +192,7 @@ impl Key {
             Key::Line(pen) => pen.line(canvas, &[(left, y), (left + KEY - 6.0, y)]),
             Key::EndedEarly => cross(canvas, (middle, y), INK),
             Key::NoScore => no_score(canvas, area(14.0)),
+            Key::Nothing => Ok(()),
         }
     }
 }

@@ -51,6 +51,25 @@ pub fn write(figures: &Figures, formats: &[Format], out: &Path) -> Result<Vec<Pa
 /// [`Error::OutDir`] if one of the files is there already, what the disk does, and [`Error::Figure`] for a picture too
 /// large for a PNG and for two figures of one name.
 pub fn write_figures(figures: &[Figure], formats: &[Format], out: &Path) -> Result<Vec<PathBuf>> {
+    let names = figures.iter().map(|figure| figure.name.as_str());
+    refuse_occupied_names(out, names, formats)?;
+    put(figures, formats, out, AtomicFile::commit_new)
+}
+
+/// The same, except that files which are there already are replaced.
+///
+/// # Errors
+/// What the disk does, and [`Error::Figure`] as [`write_figures`].
+pub fn replace_figures(figures: &[Figure], formats: &[Format], out: &Path) -> Result<Vec<PathBuf>> {
+    put(figures, formats, out, AtomicFile::commit)
+}
+
+fn put(
+    figures: &[Figure],
+    formats: &[Format],
+    out: &Path,
+    commit: fn(AtomicFile) -> Result<()>,
+) -> Result<Vec<PathBuf>> {
     for (at, figure) in figures.iter().enumerate() {
         if figures[..at].iter().any(|other| other.name == figure.name) {
             return Err(failed(
@@ -59,8 +78,6 @@ pub fn write_figures(figures: &[Figure], formats: &[Format], out: &Path) -> Resu
             ));
         }
     }
-    let names = figures.iter().map(|figure| figure.name.as_str());
-    refuse_occupied_names(out, names, formats)?;
     store::create_directory(out)?;
     let mut files = Vec::new();
     for figure in figures {
@@ -74,7 +91,7 @@ pub fn write_figures(figures: &[Figure], formats: &[Format], out: &Path) -> Resu
     }
     let mut written = Vec::new();
     for (path, file) in files {
-        file.commit_new()?;
+        commit(file)?;
         written.push(path);
     }
     Ok(written)

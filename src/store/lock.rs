@@ -12,7 +12,7 @@ use crate::{Error, Result};
 /// The file that is locked.
 pub(super) const LOCK: &str = ".attnscope-lock";
 
-/// How often a lock that is held is asked for again, and after how long.
+/// How long a lock that is held is asked for again, at least.
 const ATTEMPTS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -22,17 +22,33 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// # Errors
 /// [`Error::OutDir`] if another process holds the lock.
 pub(crate) fn lock(out: &Path, dir: &Path) -> Result<File> {
-    let path = dir.join(LOCK);
+    try_lock(out, &dir.join(LOCK), ATTEMPTS)?.ok_or_else(|| in_use(out))
+}
+
+/// Locks the directory `dir` as [`lock`] does, for what takes others moments only: waits for them, a minute at most.
+///
+/// # Errors
+/// [`Error::OutDir`] if another process holds the lock all the time.
+pub(super) fn lock_in_turn(dir: &Path) -> Result<File> {
+    try_lock(dir, &dir.join(LOCK), 3000)?.ok_or_else(|| in_use(dir))
+}
+
+/// Locks the file `path`, which is created if need be; `None` if another process holds the lock.
+pub(super) fn lock_file(out: &Path, path: &Path) -> Result<Option<File>> {
+    try_lock(out, path, ATTEMPTS)
+}
+
+fn try_lock(out: &Path, path: &Path, attempts: u32) -> Result<Option<File>> {
     let file = File::options()
         .create(true)
         .truncate(false)
         .write(true)
-        .open(&path)
-        .map_err(Error::io(&path))?;
+        .open(path)
+        .map_err(Error::io(path))?;
     let mut locked = file.try_lock();
     // A process that is just being started holds its parent's files for a moment, and with them a lock that the parent
     // has given back.
-    for _ in 0..ATTEMPTS {
+    for _ in 0..attempts {
         if !matches!(locked, Err(TryLockError::WouldBlock)) {
             break;
         }
@@ -40,16 +56,16 @@ pub(crate) fn lock(out: &Path, dir: &Path) -> Result<File> {
         locked = file.try_lock();
     }
     match locked {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(in_use(out)),
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
             tracing::warn!(
                 "{}: this file system has no locks; let no second process write here",
                 out.display()
             );
-            Ok(file)
+            Ok(Some(file))
         }
-        Err(TryLockError::Error(error)) => Err(Error::io(&path)(error)),
+        Err(TryLockError::Error(error)) => Err(Error::io(path)(error)),
     }
 }
 

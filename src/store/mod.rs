@@ -8,6 +8,7 @@
 //! - [`merge`]: several runs of disjoint samples become one.
 //! - [`flow`]: trajectories, summaries and phase maps of the value-softmax model.
 //! - [`train`]: heads, epochs and what was tracked of a small transformer in training.
+//! - [`sweep`]: the runs of a grid: the record of those that ended, and tables of them.
 //! - [`AtomicFile`]: how all of them are written.
 //!
 //! This room knows rows of numbers, nothing of tensors, models or texts; which of the samples are a run's own,
@@ -55,9 +56,11 @@ mod inspect;
 mod lock;
 mod manifest;
 mod merge;
+mod named_columns;
 mod part_file;
 mod parts;
 mod reader;
+pub mod sweep;
 mod table;
 pub mod train;
 

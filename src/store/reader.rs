@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 
+use arrow_array::RecordBatch;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
@@ -125,6 +126,20 @@ impl<R: TableRow> TableFile<R> {
             Ok(rows)
         })
     }
+}
+
+/// All rows of a table of any columns.
+pub(super) fn read_batches(path: &Path) -> Result<Vec<RecordBatch>> {
+    let (file, metadata) = open(path)?;
+    without_panic(path, || {
+        let batches = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
+            .with_batch_size(BATCH_ROWS)
+            .build()
+            .map_err(|error| parquet_error(path, error))?;
+        batches
+            .map(|batch| batch.map_err(|error| parquet_error(path, error.into())))
+            .collect()
+    })
 }
 
 /// Which of a scan's two tables a file is.

@@ -11,8 +11,10 @@
 //! | [`replicas`] | models of one shape side by side |
 //! | `stack` | the same as one program, for devices |
 //! | [`settings`] | what is trained, on what, and how |
+//! | [`configuration`] | settings by the keys of the paper's program |
 //! | [`mod@run`] | whole runs: samples, epochs, how they ended |
 //! | [`track`] | what the heads do with fixed samples while a model is trained |
+//! | [`sweep`] | the runs of a grid |
 //! | [`metrics`] | what is measured of a trained model: accuracy, sinks, sparsity, flip rates |
 //! | [`checkpoint`] | a trained model as a directory that a scan takes |
 //!
@@ -58,6 +60,7 @@
 
 pub mod batch;
 pub mod checkpoint;
+pub mod configuration;
 pub mod metrics;
 mod optimizer;
 pub mod parameters;
@@ -65,11 +68,13 @@ pub mod replicas;
 pub mod run;
 pub mod settings;
 mod stack;
+pub mod sweep;
 pub mod tasks;
 pub mod track;
 pub mod trainer;
 
 pub use batch::Batch;
+pub use configuration::Configuration;
 pub use parameters::Parameters;
 pub use replicas::Replicas;
 pub use run::run;

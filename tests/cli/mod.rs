@@ -22,6 +22,7 @@ mod network;
 mod out;
 mod results;
 mod streams;
+mod sweep;
 mod texts;
 mod tokenizer;
 mod train;

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod gradients;
+mod grids;
 mod metrics;
 mod oracle;
 mod parameters;
@@ -9,6 +10,8 @@ mod refusals;
 mod replicas;
 mod run;
 mod scan;
+pub mod sweep;
+mod sweep_refusals;
 mod tasks;
 mod track;
 

@@ -5,10 +5,10 @@ use std::{num::NonZeroUsize, path::PathBuf};
 use clap::{ArgAction, ValueEnum, builder::FalseyValueParser};
 
 use crate::{
-    layers::attention::{AttentionKind, Features},
+    layers::attention::AttentionKind,
     models::small_transformer::PositionEmbedding,
     train::{
-        Settings, Tracking,
+        Configuration, Settings, Tracking,
         tasks::{Classification, Induction, Task},
     },
 };
@@ -104,6 +104,10 @@ pub struct RunArgs {
     #[arg(long, env = "ATTNSCOPE_LR", default_value_t = 1e-3)]
     lr: f64,
 
+    /// cpu, cuda:N or metal; auto takes a GPU if there is one and this binary was built for it
+    #[arg(long, env = "ATTNSCOPE_DEVICE", default_value = "cpu")]
+    pub device: String,
+
     /// Decides samples, parameters and order; the samples are those of Python's random.seed(S)
     #[arg(long, env = "ATTNSCOPE_SEED", default_value_t = 0)]
     seed: u32,
@@ -172,41 +176,28 @@ impl RunArgs {
     }
 
     fn settings(&self, task: Task) -> Settings {
-        let tokens = task.tokens();
-        let mut settings = Settings::of_paper(task, self.attention_type);
-        let config = &mut settings.config;
-        config.num_hidden_layers = self.num_layers;
-        config.num_attention_heads = self.num_heads;
-        config.hidden_size = self.embed_dim;
-        config.intermediate_size = match self.use_mlp {
-            true => self.embed_dim.saturating_mul(4),
-            false => 0,
+        let paper = Configuration::of_paper(task);
+        let configuration = Configuration {
+            attention_type: self.attention_type,
+            num_layers: self.num_layers,
+            num_heads: self.num_heads,
+            embed_dim: self.embed_dim,
+            positional_type: match self.positional_type {
+                None => paper.positional_type,
+                Some(PositionalType::Concat) => PositionEmbedding::Concat,
+                Some(PositionalType::Add) => PositionEmbedding::Add,
+                Some(PositionalType::No) => PositionEmbedding::None,
+            },
+            use_mlp: self.use_mlp,
+            use_layernorm: self.use_layernorm,
+            num_train: self.num_train.unwrap_or(paper.num_train),
+            num_eval: self.num_eval,
+            num_epochs: self.num_epochs,
+            batch_size: self.batch_size,
+            lr: self.lr,
+            seed: self.seed,
+            task: paper.task,
         };
-        config.attention_intermediate_size = match self.attention_type.features() {
-            // Heads of no width are refused with the number of heads.
-            Features::Mlp => {
-                let width = self.embed_dim.checked_div(self.num_heads);
-                width.unwrap_or(1).max(1).saturating_mul(4)
-            }
-            Features::Identity | Features::Elu => 0,
-        };
-        config.use_layer_norm = self.use_layernorm;
-        if let Some(positional_type) = self.positional_type {
-            (
-                config.position_embedding_type,
-                config.max_position_embeddings,
-            ) = match positional_type {
-                PositionalType::Concat => (PositionEmbedding::Concat, tokens),
-                PositionalType::Add => (PositionEmbedding::Add, tokens),
-                PositionalType::No => (PositionEmbedding::None, 0),
-            };
-        }
-        settings.num_train = self.num_train.unwrap_or(settings.num_train);
-        settings.num_eval = self.num_eval;
-        settings.num_epochs = self.num_epochs;
-        settings.batch_size = self.batch_size;
-        settings.learning_rate = self.lr;
-        settings.seed = self.seed;
-        settings
+        configuration.settings()
     }
 }

@@ -7,13 +7,13 @@ mod text;
 
 use std::{path::Path, process::ExitCode, time::SystemTime};
 
-use candle_core::Device;
 use clap::Subcommand;
 
 use self::arguments::{ClassificationArgs, InductionArgs, RunArgs};
 use super::{progress::StepProgress, terminal};
 use crate::{
     Result,
+    scan::device::open,
     store::create_directory,
     train::{
         self, Settings,
@@ -51,6 +51,7 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
 
 fn train(settings: &Settings, args: &RunArgs, quiet: bool) -> Result<ExitCode> {
     settings.check()?;
+    let (device, device_name) = open(&args.device)?;
     if let Some(out) = &args.out {
         output::refuse_occupied(out, settings)?;
         // What cannot be written to is not learned of after an hour.
@@ -62,7 +63,7 @@ fn train(settings: &Settings, args: &RunArgs, quiet: bool) -> Result<ExitCode> {
         progress: StepProgress::new(settings.steps(), quiet),
         num_epochs: settings.num_epochs,
     };
-    let trained = train::run(settings, &Device::Cpu, &follower);
+    let trained = train::run(settings, &device, &follower);
     follower.progress.finish();
     let trained = trained?;
     if trained.state == State::Stopped {
@@ -72,7 +73,7 @@ fn train(settings: &Settings, args: &RunArgs, quiet: bool) -> Result<ExitCode> {
     let seconds = started.elapsed().map_or(0.0, |time| time.as_secs_f64());
     tracing::info!("trained in {seconds:.1} s");
     let written = match &args.out {
-        Some(out) => output::write(out, settings, &trained, started),
+        Some(out) => output::write(out, settings, &trained, &device_name, started),
         None => Ok(Vec::new()),
     };
     // A disk that is full takes nothing from what is printed.

@@ -48,9 +48,11 @@ pub fn write(
     out: &Path,
     settings: &Settings,
     trained: &Trained,
+    device: &str,
     started: SystemTime,
 ) -> Result<Vec<String>> {
-    let mut manifest = TrainManifest::of(settings, trained, repeated(settings));
+    let mut manifest = TrainManifest::of(settings, trained, repeated(settings, device));
+    manifest.device = device.into();
     manifest.started_at = rfc3339(started);
     manifest.seconds_training = started.elapsed().map_or(0.0, |time| time.as_secs_f64());
     let began = Instant::now();

@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// `attnscope train …` with every choice in it.
-pub fn repeated(settings: &Settings) -> String {
+pub fn repeated(settings: &Settings, device: &str) -> String {
     let config = &settings.config;
     let (name, task) = match &settings.task {
         Task::Induction(task) => (
@@ -49,6 +49,7 @@ pub fn repeated(settings: &Settings) -> String {
         ("batch-size", settings.batch_size.to_string()),
         ("lr", settings.learning_rate.to_string()),
         ("seed", settings.seed.to_string()),
+        ("device", device.to_owned()),
         ("track-every", settings.tracking.every(settings).to_string()),
     ];
     let flags = task.into_iter().chain(run);

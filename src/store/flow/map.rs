@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::columns::{Column, write_new};
 use crate::Result;
 use crate::flow::map::{Axis, Cell, Map, Request, Spread, Value};
 use crate::store::Provenance;
+use crate::store::named_columns::{Column, write_new};
 
 /// Writes the table as the new file `path`: the cell (`x_name`, `x`, `y_name`, `y`; a text for σ, a number for everything
 /// else), `quantity`, its `mean`, `median`, `min` and `max` over the runs that have it, `replicas` (runs), `counted`

@@ -10,7 +10,6 @@
 //!
 //! `summary.parquet` has a row per run, `map.parquet` one per cell of a phase map.
 
-pub(super) mod columns;
 mod map;
 mod record;
 mod summary;

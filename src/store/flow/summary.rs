@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use super::Run;
-use super::columns::{Column, write_new};
 use crate::Result;
 use crate::flow::end::End;
 use crate::flow::model::Model;
 use crate::store::Provenance;
+use crate::store::named_columns::{Column, write_new};
 
 /// Writes the table as the new file `path`: what a run is (`run`, `experiment`, `sigma`, `dim`, `predictions`, `rows`,
 /// `condition_number`, `seed`, `rate`), its last record (`step`, `time`, `loss`, `strength`, `largest_weight`,

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
 
-use super::columns::{Column, to_batch};
 use crate::Result;
 use crate::flow::{series::Series, trajectory::Followed};
+use crate::store::named_columns::{Column, to_batch};
 use crate::store::{Provenance, TableWriter};
 
 /// Rows of a row group, at least: a few small runs share one.

@@ -6,7 +6,7 @@ use crate::{
     Result,
     store::{
         Provenance,
-        flow::columns::{Column, write_new},
+        named_columns::{Column, write_new},
     },
     train::metrics::{ClassificationHead, Heads, InductionHead},
 };

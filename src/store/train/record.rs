@@ -53,7 +53,7 @@ pub struct TrainManifest {
     pub track_every: usize,
     /// The samples that were tracked.
     pub tracked: Vec<TrackedSample>,
-    /// `cpu`.
+    /// `cpu`, `cuda:N` or `metal`.
     pub device: String,
     /// On what it ran.
     pub machine: Machine,

@@ -8,7 +8,7 @@ use crate::{
     Result,
     store::{
         Provenance, TableWriter,
-        flow::columns::{Column, to_batch, write_new},
+        named_columns::{Column, to_batch, write_new},
     },
     train::{
         run::Trained,

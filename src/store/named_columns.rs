@@ -14,7 +14,7 @@ use crate::Result;
 use crate::store::{Provenance, TableWriter, parquet_error};
 
 /// A column of some rows.
-pub(in crate::store) struct Column {
+pub(super) struct Column {
     name: &'static str,
     values: ArrayRef,
     nullable: bool,
@@ -31,66 +31,65 @@ impl Column {
     }
 
     /// Texts that repeat.
-    pub(in crate::store) fn words<'a>(
-        name: &'static str,
-        words: impl Iterator<Item = &'a str>,
-    ) -> Self {
+    pub(super) fn words<'a>(name: &'static str, words: impl Iterator<Item = &'a str>) -> Self {
         Self::new(name, words.collect::<DictionaryArray<Int32Type>>(), false)
     }
 
     /// The same text in so many rows.
-    pub(in crate::store) fn word(name: &'static str, word: &str, rows: usize) -> Self {
+    pub(super) fn word(name: &'static str, word: &str, rows: usize) -> Self {
         Self::words(name, std::iter::repeat_n(word, rows))
     }
 
     /// Texts, or none.
-    pub(in crate::store) fn texts(
-        name: &'static str,
-        texts: impl Iterator<Item = Option<String>>,
-    ) -> Self {
+    pub(super) fn texts(name: &'static str, texts: impl Iterator<Item = Option<String>>) -> Self {
         Self::new(name, texts.collect::<StringArray>(), true)
     }
 
-    pub(in crate::store) fn int32(name: &'static str, numbers: impl Iterator<Item = i32>) -> Self {
+    pub(super) fn some_booleans(
+        name: &'static str,
+        values: impl Iterator<Item = Option<bool>>,
+    ) -> Self {
+        Self::new(name, values.collect::<BooleanArray>(), true)
+    }
+
+    pub(super) fn some_int64(
+        name: &'static str,
+        numbers: impl Iterator<Item = Option<i64>>,
+    ) -> Self {
+        Self::new(name, numbers.collect::<Int64Array>(), true)
+    }
+
+    pub(super) fn int32(name: &'static str, numbers: impl Iterator<Item = i32>) -> Self {
         Self::new(name, Int32Array::from_iter_values(numbers), false)
     }
 
-    pub(in crate::store) fn some_int32(
+    pub(super) fn some_int32(
         name: &'static str,
         numbers: impl Iterator<Item = Option<i32>>,
     ) -> Self {
         Self::new(name, numbers.collect::<Int32Array>(), true)
     }
 
-    pub(in crate::store) fn int64(name: &'static str, numbers: impl Iterator<Item = i64>) -> Self {
+    pub(super) fn int64(name: &'static str, numbers: impl Iterator<Item = i64>) -> Self {
         Self::new(name, Int64Array::from_iter_values(numbers), false)
     }
 
-    pub(in crate::store) fn booleans(
-        name: &'static str,
-        values: impl Iterator<Item = bool>,
-    ) -> Self {
+    pub(super) fn booleans(name: &'static str, values: impl Iterator<Item = bool>) -> Self {
         let values = BooleanArray::from_iter(values.map(Some));
         Self::new(name, values, false)
     }
 
-    pub(in crate::store) fn float64(
-        name: &'static str,
-        numbers: impl Iterator<Item = f64>,
-    ) -> Self {
+    pub(super) fn float64(name: &'static str, numbers: impl Iterator<Item = f64>) -> Self {
         Self::new(name, Float64Array::from_iter_values(numbers), false)
     }
 
     /// Numbers, with null where there is NaN.
-    pub(in crate::store) fn number_or_null(
-        name: &'static str,
-        numbers: impl Iterator<Item = f64>,
-    ) -> Self {
+    pub(super) fn number_or_null(name: &'static str, numbers: impl Iterator<Item = f64>) -> Self {
         let kept = numbers.map(|number| Some(number).filter(|number| !number.is_nan()));
         Self::some_float64(name, kept)
     }
 
-    pub(in crate::store) fn some_float64(
+    pub(super) fn some_float64(
         name: &'static str,
         numbers: impl Iterator<Item = Option<f64>>,
     ) -> Self {
@@ -99,7 +98,7 @@ impl Column {
 }
 
 /// The rows as a batch.
-pub(in crate::store) fn to_batch(path: &Path, columns: Vec<Column>) -> Result<RecordBatch> {
+pub(super) fn to_batch(path: &Path, columns: Vec<Column>) -> Result<RecordBatch> {
     let field = |column: &Column| {
         let data_type = column.values.data_type().clone();
         Field::new(column.name, data_type, column.nullable)
@@ -111,7 +110,7 @@ pub(in crate::store) fn to_batch(path: &Path, columns: Vec<Column>) -> Result<Re
 }
 
 /// Writes a small table as the new file `path`.
-pub(in crate::store) fn write_new(
+pub(super) fn write_new(
     path: &Path,
     columns: Vec<Column>,
     sorted_by: &[&str],
