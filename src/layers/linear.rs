@@ -38,11 +38,8 @@ impl Linear {
 
     /// (tokens, in) → (tokens, out).
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if let Some(bias) = &self.bias
-            && self.weight.rank() == 2
-            && operation::is_applicable(&[x, &self.weight, bias])
-        {
-            return operation::apply3([x, &self.weight, bias], FusedLinear);
+        if let Some(arguments) = self.fusable(x) {
+            return operation::apply3(arguments, FusedLinear);
         }
         if let (&[replicas, output, input], Some(bias)) = (self.weight.dims(), &self.bias) {
             let parts = x.reshape((replicas, x.dim(0)? / replicas, input))?;
@@ -64,59 +61,96 @@ impl Linear {
             None => Ok(product),
         }
     }
+
+    /// x, W and b, if there is a fused form of them with gradients.
+    pub(super) fn fusable<'a>(&'a self, x: &'a Tensor) -> Option<[&'a Tensor; 3]> {
+        let arguments = [x, &self.weight, self.bias.as_ref()?];
+        (self.weight.rank() == 2 && operation::is_applicable(&arguments)).then_some(arguments)
+    }
 }
 
-/// Of x, W and b.
-struct FusedLinear;
+/// x, W and b of the fused forms.
+#[derive(Clone, Copy)]
+pub(super) struct Arguments<'a> {
+    x: Matrix<'a>,
+    weight: Matrix<'a>,
+    bias: &'a [f32],
+    tokens: usize,
+    input: usize,
+    output: usize,
+}
 
-impl FusedLinear {
-    /// Tokens, and columns of input and output.
-    fn sizes(x: Array, weight: Array, bias: Array) -> Result<(usize, usize, usize)> {
+impl<'a> Arguments<'a> {
+    pub(super) fn new([x, weight, bias]: [Array<'a>; 3]) -> Result<Self> {
         match (x.dims, weight.dims, bias.dims) {
             (&[tokens, input], &[output, columns], &[entries])
                 if columns == input && entries == output =>
             {
-                Ok((tokens, input, output))
+                Ok(Self {
+                    x: Matrix::dense(x.entries, tokens, input),
+                    weight: Matrix::dense(weight.entries, output, input),
+                    bias: bias.entries,
+                    tokens,
+                    input,
+                    output,
+                })
             }
             dims => bail!("linear: shapes {dims:?} of input, weight and bias do not fit"),
         }
     }
-}
 
-impl Operation<3> for FusedLinear {
-    const NAME: &'static str = "linear";
-
-    fn forward(&self, [x, weight, bias]: [Array; 3]) -> Result<(Vec<f32>, Shape)> {
-        let (tokens, input, output) = Self::sizes(x, weight, bias)?;
-        let mut y = Vec::with_capacity(tokens * output);
-        for _ in 0..tokens {
-            y.extend_from_slice(bias.entries);
-        }
-        let x = Matrix::dense(x.entries, tokens, input);
-        let weight = Matrix::dense(weight.entries, output, input);
-        multiply(&mut y, tokens, output, x, weight.transposed(), true);
-        Ok((y, (tokens, output).into()))
+    /// Of the result.
+    pub(super) fn shape(self) -> Shape {
+        (self.tokens, self.output).into()
     }
 
-    fn backward(
-        &self,
-        [x, weight, bias]: [Array; 3],
-        gradient: &[f32],
-    ) -> Result<[Option<Vec<f32>>; 3]> {
-        let (tokens, input, output) = Self::sizes(x, weight, bias)?;
+    /// x Wᵀ + b.
+    pub(super) fn value(self) -> Vec<f32> {
+        let mut y = Vec::with_capacity(self.tokens * self.output);
+        for _ in 0..self.tokens {
+            y.extend_from_slice(self.bias);
+        }
+        let weight = self.weight.transposed();
+        multiply(&mut y, self.tokens, self.output, self.x, weight, true);
+        y
+    }
+
+    /// Of x, W and b, from that of the result.
+    pub(super) fn gradients(self, gradient: &[f32]) -> [Option<Vec<f32>>; 3] {
+        let Self {
+            x,
+            weight,
+            tokens,
+            input,
+            output,
+            ..
+        } = self;
         let of_y = Matrix::dense(gradient, tokens, output);
         let mut of_x = vec![0f32; tokens * input];
-        let weight = Matrix::dense(weight.entries, output, input);
         multiply(&mut of_x, tokens, input, of_y, weight, false);
         let mut of_weight = vec![0f32; output * input];
-        let x = Matrix::dense(x.entries, tokens, input);
         multiply(&mut of_weight, output, input, of_y.transposed(), x, false);
         let mut of_bias = vec![0f32; output];
         cpu::with_simd(
             #[inline(always)]
             || operation::add_rows(&mut of_bias, gradient),
         );
-        Ok([Some(of_x), Some(of_weight), Some(of_bias)])
+        [Some(of_x), Some(of_weight), Some(of_bias)]
+    }
+}
+
+struct FusedLinear;
+
+impl Operation<3> for FusedLinear {
+    const NAME: &'static str = "linear";
+
+    fn forward(&self, arguments: [Array; 3]) -> Result<(Vec<f32>, Shape)> {
+        let arguments = Arguments::new(arguments)?;
+        Ok((arguments.value(), arguments.shape()))
+    }
+
+    fn backward(&self, arguments: [Array; 3], gradient: &[f32]) -> Result<[Option<Vec<f32>>; 3]> {
+        Ok(Arguments::new(arguments)?.gradients(gradient))
     }
 }
 
