@@ -3,6 +3,8 @@
 use candle_core::Device;
 use serde::Serialize;
 
+use crate::{Error, Result};
+
 /// On what something was computed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Machine {
@@ -41,6 +43,21 @@ pub fn available(device: &Device) -> Option<u64> {
             .ok()
             .map(|(free, _)| free as u64),
         _ => None,
+    }
+}
+
+/// Fails if so many bytes are not free.
+///
+/// # Errors
+/// [`Error::DoesNotFit`](Error::DoesNotFit) with what would take less.
+pub fn check_memory(needed: u64, remedy: &str) -> Result<()> {
+    match available_on_host() {
+        Some(free) if free < needed => Err(Error::DoesNotFit(format!(
+            "these runs need about {}, and {} are available: {remedy}",
+            human(needed),
+            human(free)
+        ))),
+        _ => Ok(()),
     }
 }
 

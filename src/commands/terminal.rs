@@ -109,7 +109,7 @@ pub fn catch_signals() {
         if STOPPED.swap(true, Ordering::SeqCst) {
             std::process::exit(75);
         }
-        say("stopping at the next good place; what is done is kept (once more to stop at once)");
+        say("stopping at the next good place (once more to stop at once)");
     };
     // Fails only if a handler is there already, which is then this one.
     if let Err(error) = ctrlc::set_handler(handler) {

@@ -7,7 +7,7 @@ use super::follow::check_rate;
 use super::objective::invalid;
 use super::problem::Dimensions;
 use super::sigma::Sigma;
-use crate::{Result, machine};
+use crate::Result;
 
 /// An experiment whose constants may be replaced one by one. The order of random draws stays that of
 /// [`super::problem`], so that the constants of the notebook give the notebook's runs.
@@ -310,21 +310,6 @@ fn distinct<T: PartialEq + std::fmt::Display>(field: &'static str, values: &[T])
         }
     }
     Ok(())
-}
-
-/// Fails if so many bytes are not free.
-///
-/// # Errors
-/// [`Error::DoesNotFit`](crate::Error::DoesNotFit) with what would take less.
-pub fn check_memory(needed: u64, remedy: &str) -> Result<()> {
-    match machine::available(&candle_core::Device::Cpu) {
-        Some(free) if free < needed => Err(crate::Error::DoesNotFit(format!(
-            "these runs need about {}, and {} are available: {remedy}",
-            machine::human(needed),
-            machine::human(free)
-        ))),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

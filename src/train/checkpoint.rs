@@ -36,6 +36,11 @@ pub fn refuse_occupied(dir: &Path) -> Result<()> {
     refuse_existing(dir, files.map(|name| dir.join(name)), "checkpoint")
 }
 
+/// Whether `dir` holds all files of a checkpoint.
+pub fn is_whole(dir: &Path) -> bool {
+    FILES.iter().all(|name| dir.join(name).is_file())
+}
+
 /// Writes `config.json`, `tokenizer.json` and `model.safetensors` into `dir`, which is created if need be. Without
 /// `config.json`, which comes last, a directory is no checkpoint.
 ///

@@ -12,7 +12,7 @@ use super::{
     tasks::Sample,
     track::Track,
 };
-use crate::{Result, random::PythonRandom};
+use crate::{Result, machine, random::PythonRandom};
 
 /// An epoch that is over.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -76,7 +76,8 @@ pub struct Trained {
 /// from NumPy's generator. The same settings give the same numbers, bit for bit, on the same machine.
 ///
 /// # Errors
-/// [`Error::Train`](crate::Error::Train) for settings that cannot be. A loss that is not finite is none;
+/// [`Error::Train`](crate::Error::Train) for settings that cannot be, and
+/// [`Error::DoesNotFit`](crate::Error::DoesNotFit) for more than there is memory for. A loss that is not finite is none;
 /// [`Trained::state`] says so.
 pub fn run(settings: &Settings, device: &Device, watcher: &dyn Watcher) -> Result<Trained> {
     // Of one run there is one result.
@@ -99,6 +100,13 @@ pub fn run_all(runs: &[Settings], device: &Device, watcher: &dyn Watcher) -> Res
             return Err(invalid("runs", message.into()));
         }
     }
+    let threads = rayon::current_num_threads();
+    let needed = runs.iter().map(|settings| settings.bytes(threads));
+    let needed = needed.fold(0, u64::saturating_add);
+    machine::check_memory(
+        needed,
+        "train fewer at a time, or take a smaller model or fewer samples",
+    )?;
     let mut courses = runs
         .par_iter()
         .map(Course::new)

@@ -1,6 +1,6 @@
 //! What is trained, on what, and how.
 
-use super::{Tracking, invalid, tasks::Task};
+use super::{Tracking, invalid, tasks::Task, trainer::PART_TOKENS};
 use crate::{
     Error, Result,
     layers::attention::{AttentionKind, Features},
@@ -149,6 +149,53 @@ impl Settings {
             let message = format!("the model has {positions}, and a sample {tokens} tokens");
             return Err(invalid("max_position_embeddings", message));
         }
+        self.check_metrics()?;
         self.tracking.check(self)
+    }
+
+    /// Whether there will be something to measure.
+    fn check_metrics(&self) -> Result<()> {
+        match &self.task {
+            Task::Induction(task) if task.seq_length < 5 => Err(invalid(
+                "seq_length",
+                "no position is left whose prediction is a guess; take 5 or more".into(),
+            )),
+            Task::Classification(task) if task.num_labels < 2 => Err(invalid(
+                "num_labels",
+                "a flip rate needs two labels; take 2 or more".into(),
+            )),
+            Task::Classification(_) if self.num_eval < 2 => Err(invalid(
+                "num_eval",
+                "a flip rate needs samples of two labels; take 2 or more".into(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Bytes that a run takes while it is trained on a machine of so many threads, about.
+    pub(super) fn bytes(&self, threads: usize) -> u64 {
+        // Not integers, which sizes beyond any machine's would overflow.
+        let [tokens, hidden, inner, layers, output, batch, threads] = [
+            self.task.tokens(),
+            self.config.hidden_size,
+            self.config.intermediate_size,
+            self.config.num_hidden_layers,
+            self.config.output_size,
+            self.batch_size,
+            threads,
+        ]
+        .map(|size| size as f64);
+        let of_part = tokens.max(PART_TOKENS as f64);
+        let parts = (batch * tokens / of_part).ceil();
+        let parameters = (self.config.vocab_size + self.config.max_position_embeddings) as f64
+            * hidden
+            + layers * (4.0 * hidden + 2.0 * inner) * hidden
+            + hidden * output;
+        // Values and moments, and their successors in a step; the gradients of every part, and those on the way to them.
+        let of_parameters = parameters * (6.0 + parts + 3.0 * threads.min(parts));
+        let of_tokens = of_part * (layers * (24.0 * hidden + 8.0 * inner) + 4.0 * output);
+        // Two lists of their own for every sample.
+        let samples = (self.num_train + self.num_eval) as f64 * (8.0 * tokens + 96.0);
+        (4.0 * (of_parameters + threads * of_tokens) + samples) as u64
     }
 }

@@ -8,7 +8,7 @@ use crate::{Result, models::small_transformer::Network};
 
 /// Tokens of the parts of a batch that go through the model one by one on the CPU: with these, what a layer computes
 /// stays in the second-level cache.
-const PART_TOKENS: usize = 384;
+pub(super) const PART_TOKENS: usize = 384;
 
 /// A model in training.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use attnscope::{
 use candle_core::Device;
 use serde_json::{Value, json};
 
-use super::World;
+use super::{Finished, World};
 
 struct Silent;
 
@@ -231,5 +231,51 @@ fn impossible_flags_are_refused() {
         assert_eq!(finished.code, Some(2), "{flag}: {finished}");
         assert!(finished.stderr.contains(says), "{flag}: {finished}");
         assert_eq!(finished.stdout, "");
+    }
+}
+
+/// A model that was written whole is kept when nothing else fits on the disk; without one nothing is left, and the same
+/// command can be run again. (A limit on the size of files needs no privilege to be tested.)
+#[cfg(unix)]
+#[test]
+fn what_the_disk_refuses_takes_no_model_with_it() {
+    let world = World::new();
+    let whole = [&["train", "induction", "--out=d"], &SMALL[..]].concat();
+    // In blocks of 512 bytes: too few for the weights, and enough for them but not for a figure.
+    for (blocks, kept) in [(16, false), (64, true)] {
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_attnscope")]);
+        command.args(&whole);
+        world.clean(&mut command);
+        let finished = Finished::of(&mut command).fails(1, &["File too large"]);
+        let files = super::names(&world.path("d"));
+        assert_eq!(!files.is_empty(), kept, "{files:?}");
+        match kept {
+            false => assert!(!finished.stderr.contains("the model is in")),
+            true => {
+                assert!(
+                    finished.stderr.contains("the model is in d, whole"),
+                    "{finished}"
+                );
+                assert!(files.contains(&"model.safetensors".to_owned()));
+                assert!(!files.contains(&"run.json".to_owned()));
+            }
+        }
+        // What was trained is told all the same.
+        assert!(finished.stdout.contains("layer  head  sink score"));
+    }
+    std::fs::remove_dir_all(world.path("d")).unwrap();
+    world.run(&whole).succeeds();
+}
+
+#[test]
+fn weights_that_may_be_negative_are_said() {
+    let world = World::new();
+    for (kind, is_signed) in [("mlp_norm", true), ("linear_unnorm", false)] {
+        let kind = format!("--attention-type={kind}");
+        let flags = [&["train", "classification", &kind], &SMALL[..]].concat();
+        let finished = world.run(&flags).succeeds();
+        assert_eq!(finished.stdout.contains("may be negative"), is_signed);
     }
 }

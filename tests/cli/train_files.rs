@@ -126,10 +126,10 @@ fn induction_tables_are_those_of_the_checkpoint() {
         "run.json",
         "texts.jsonl",
         "tokenizer.json",
-        "tracking-sample-0.png",
-        "tracking-sample-0.svg",
-        "tracking-sample-1.png",
-        "tracking-sample-1.svg",
+        "tracking-0.png",
+        "tracking-0.svg",
+        "tracking-1.png",
+        "tracking-1.svg",
         "tracking.parquet",
         "value-norms.png",
         "value-norms.svg",
@@ -323,7 +323,7 @@ fn classification_tables_are_those_of_the_checkpoint() {
             assert_close(&row["weight"], maps[1][1][3][key].into());
         }
     }
-    let labels = ["tracking-label-0.svg", "tracking-label-1.svg"];
+    let labels = ["tracking-0.svg", "tracking-1.svg"];
     assert!(labels.iter().all(|name| dir.join(name).exists()));
 }
 
@@ -350,10 +350,10 @@ fn a_run_that_diverges_leaves_its_epochs_and_no_model() {
         "epochs.svg",
         "run.json",
         "texts.jsonl",
-        "tracking-label-0.png",
-        "tracking-label-0.svg",
-        "tracking-label-1.png",
-        "tracking-label-1.svg",
+        "tracking-0.png",
+        "tracking-0.svg",
+        "tracking-1.png",
+        "tracking-1.svg",
         "tracking.parquet",
         "value-norms.png",
         "value-norms.svg",
@@ -404,7 +404,7 @@ fn what_is_there_is_not_overwritten_and_what_is_refused_makes_no_directory() {
         "tokenizer.json",
         "value_norms.parquet",
         "epochs.svg",
-        "tracking-sample-1.png",
+        "tracking-1.png",
     ] {
         fs::create_dir(world.path("d")).unwrap();
         fs::write(world.path("d").join(name), "mine").unwrap();

@@ -82,7 +82,7 @@ fn maps_are_coloured_by_the_weights_of_the_network() {
     let figures = draw(&run);
     let (settings, trained) = &run;
     let names: Vec<&str> = figures.iter().flatten().map(|f| f.name.as_str()).collect();
-    let mut expected = training_figure_names(settings);
+    let mut expected = training_figure_names();
     expected.sort();
     let mut found = names.clone();
     found.sort_unstable();
@@ -166,7 +166,7 @@ fn curves_are_those_of_the_tables() {
         }
     }
     for label in 0..2 {
-        let svg = Svg::of(named(&figures, &format!("tracking-label-{label}")));
+        let svg = Svg::of(named(&figures, &format!("tracking-{label}")));
         let frames = svg.frames();
         assert_eq!(frames.len(), 4);
         let sample = trained.track.samples[label] as u32;

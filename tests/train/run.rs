@@ -275,7 +275,7 @@ fn defaults_are_the_papers() {
 #[test]
 fn impossible_runs_are_refused() {
     type Change = fn(&mut Settings);
-    let change: [(&str, Change); 8] = [
+    let change: [(&str, Change); 11] = [
         ("num_train: 0 is not between 1 and", |s| s.num_train = 0),
         ("num_eval: 0 is not between 1 and", |s| s.num_eval = 0),
         ("num_epochs: 0 is not between 1 and", |s| s.num_epochs = 0),
@@ -286,6 +286,23 @@ fn impossible_runs_are_refused() {
         }),
         ("vocab_size: the model has 40, and the task needs 41", |s| {
             s.config.vocab_size = 40;
+        }),
+        ("num_eval: a flip rate needs samples", |s| s.num_eval = 1),
+        ("num_labels: a flip rate needs two labels", |s| {
+            s.task = Task::Classification(Classification {
+                num_labels: 1,
+                ..Classification::default()
+            });
+            s.config.output_size = 1;
+        }),
+        ("seq_length: no position is left", |s| {
+            *s = settings(
+                Task::Induction(Induction {
+                    seq_length: 4,
+                    ..Induction::default()
+                }),
+                "softmax",
+            );
         }),
         (
             "max_position_embeddings: the model has 10, and a sample 11 tokens",
@@ -304,5 +321,24 @@ fn impossible_runs_are_refused() {
             "{error}"
         );
         assert_eq!(error.exit_code(), 2);
+    }
+}
+
+/// Before anything is drawn.
+#[test]
+fn what_no_machine_holds_is_refused() {
+    let changes: [fn(&mut Settings); 2] = [
+        |s| s.config.hidden_size = 1 << 20,
+        |s| (s.config.intermediate_size, s.config.num_hidden_layers) = (1 << 20, 10_000),
+    ];
+    for change in changes {
+        let mut settings = classification();
+        change(&mut settings);
+        let error = run(&settings, &Device::Cpu, &Follower::new(0)).unwrap_err();
+        assert_eq!(error.exit_code(), 5, "{error}");
+        assert!(
+            error.to_string().contains("these runs need about"),
+            "{error}"
+        );
     }
 }

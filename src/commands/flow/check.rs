@@ -11,12 +11,11 @@ use super::text::{Side, Table, count, describe};
 use crate::commands::{progress::RunProgress, terminal};
 use crate::flow::{
     checks::{self, Finding, SQUARE_FROM_ZERO, Statement, Verdict, check},
-    choices::check_memory,
     experiments::{ALL, Experiment},
     follow::{Records, Settings, follow},
     trajectory::Followed,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, machine};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -124,7 +123,7 @@ fn follow_and_check(args: &Args, quiet: bool) -> Result<Vec<Checked>> {
         needed = needed.saturating_add(choices.memory(args.records.get(), true));
         all_choices.push(choices);
     }
-    check_memory(
+    machine::check_memory(
         needed,
         "take fewer --replicas, fewer --records or a smaller --dim",
     )?;

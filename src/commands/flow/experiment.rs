@@ -11,12 +11,12 @@ use super::{output, text};
 use crate::commands::{progress::RunProgress, terminal};
 use crate::figures::flow_figure_name;
 use crate::flow::{
-    choices::{Choices, check_memory},
+    choices::Choices,
     experiments::{ALL, Experiment, Run},
     follow::{Records, Settings, check, follow},
     trajectory::Followed,
 };
-use crate::machine::human;
+use crate::machine::{check_memory, human};
 use crate::store::flow::{ExperimentRecord, FlowManifest, SUMMARY, TRAJECTORIES};
 use crate::store::{create_directory, rfc3339};
 use crate::{Error, Result};

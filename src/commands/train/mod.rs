@@ -53,7 +53,7 @@ fn train(settings: &Settings, args: &RunArgs, quiet: bool) -> Result<ExitCode> {
     settings.check()?;
     let (device, device_name) = open(&args.device)?;
     if let Some(out) = &args.out {
-        output::refuse_occupied(out, settings)?;
+        output::refuse_occupied(out)?;
         // What cannot be written to is not learned of after an hour.
         create_directory(out)?;
     }

@@ -2,11 +2,12 @@
 //! there.
 
 use std::{
+    fs,
     path::Path,
     time::{Instant, SystemTime},
 };
 
-use super::repeated::repeated;
+use super::{super::terminal, repeated::repeated};
 use crate::{
     Error, Result,
     figures::{
@@ -32,19 +33,56 @@ const DRAWN: usize = 2;
 ///
 /// # Errors
 /// [`Error::OutDir`] with the file's name.
-pub fn refuse_occupied(out: &Path, settings: &Settings) -> Result<()> {
+pub fn refuse_occupied(out: &Path) -> Result<()> {
     checkpoint::refuse_occupied(out)?;
     tables::refuse_occupied(out)?;
-    let names = training_figure_names(settings);
+    let names = training_figure_names();
     refuse_occupied_names(out, names.iter().map(String::as_str), &Format::ALL)
 }
 
 /// Writes everything that there is of a run into the directory `out`, which must exist, and says which files these are.
 /// A run that diverged has no checkpoint.
 ///
+/// What the disk refuses takes no model with it: one that was written whole stays, and is said. Without one the
+/// directory is left as it was, so that the same command can be run again.
+///
 /// # Errors
 /// What the disk refuses, and files that have come there meanwhile.
 pub fn write(
+    out: &Path,
+    settings: &Settings,
+    trained: &Trained,
+    device: &str,
+    started: SystemTime,
+) -> Result<Vec<String>> {
+    let written = write_all(out, settings, trained, device, started);
+    if let Err(Error::Io { .. }) = written {
+        if trained.evaluation.is_some() && checkpoint::is_whole(out) {
+            terminal::say(&format!(
+                "the model is in {}, whole; tables and figures are not all there: for them, train again into another \
+                 --out",
+                out.display()
+            ));
+        } else {
+            remove(out);
+        }
+    }
+    written
+}
+
+/// Removes the files of a run that could not be written.
+fn remove(out: &Path) {
+    let formats = |name: String| Format::ALL.map(|format| format!("{name}.{}", format.extension()));
+    let figures = training_figure_names().into_iter().flat_map(formats);
+    let others = checkpoint::FILES.into_iter().chain([checkpoint::TEXTS]);
+    let others = others.chain(tables::FILES).map(str::to_owned);
+    for name in figures.chain(others) {
+        // Most of them are not there.
+        let _ = fs::remove_file(out.join(name));
+    }
+}
+
+fn write_all(
     out: &Path,
     settings: &Settings,
     trained: &Trained,
@@ -57,8 +95,7 @@ pub fn write(
     manifest.seconds_training = started.elapsed().map_or(0.0, |time| time.as_secs_f64());
     let began = Instant::now();
     let task = &settings.task;
-    let written = tables::write_tables(out, task, trained, &manifest.provenance())?;
-    let mut files: Vec<String> = written.into_iter().map(str::to_owned).collect();
+    let mut files = Vec::new();
     let mut drawn_maps = Vec::new();
     if trained.evaluation.is_some() {
         drawn_maps = maps_of_first(trained)?;
@@ -67,6 +104,8 @@ pub fn write(
     }
     checkpoint::write_texts(out, task, &trained.eval_samples)?;
     files.push(checkpoint::TEXTS.into());
+    let written = tables::write_tables(out, task, trained, &manifest.provenance())?;
+    files.extend(written.into_iter().map(str::to_owned));
     let figures = draw_training(&Training {
         settings,
         trained,

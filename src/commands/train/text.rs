@@ -60,6 +60,12 @@ pub fn to_text(settings: &Settings, trained: &Trained) -> String {
         "{name}, {kind}, seed {seed}: accuracy {:.4}, loss {:.4}\n",
         score.accuracy, score.loss
     );
+    if settings.config.attention_function.has_signed_weights() {
+        text += &format!(
+            "`{kind}` gives weights that may be negative. They have no shares of a total: what is below is what the paper's \
+             program computes, and a scan refuses such a model.\n"
+        );
+    }
     match &evaluation.heads {
         Heads::Induction(heads) => {
             text += "layer  head  sink score  of means\n";

@@ -159,14 +159,18 @@ pub(super) fn value_norms(training: &Training<'_>, ruler: &Ruler) -> Result<Figu
     sheet.draw()
 }
 
-/// The tracked weights of one sample.
-pub(super) fn tracking(training: &Training<'_>, sample: usize, ruler: &Ruler) -> Result<Figure> {
+/// The tracked weights of one sample, which is the tracked one of number `at`.
+pub(super) fn tracking(
+    training: &Training<'_>,
+    (at, sample): (usize, usize),
+    ruler: &Ruler,
+) -> Result<Figure> {
     let (task, config) = (&training.settings.task, &training.settings.config);
     let records = &training.trained.track.records;
     let is_induction = matches!(task, Task::Induction(_));
     let tracked = &training.trained.eval_samples[sample];
     let label = tracked.targets.last().copied().unwrap_or_default();
-    let name = super::tracking_name(task, if is_induction { sample } else { label as usize });
+    let name = super::tracking_name(at);
     training.check_heads(&name)?;
     let ids = &tracked.input_ids;
     // BOS sees nothing but itself.

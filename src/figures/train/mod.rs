@@ -31,12 +31,12 @@ pub struct Training<'a> {
     pub maps: &'a [Vec<AttentionMap>],
 }
 
-/// The names of the figures that [`draw_training`] makes of such a run.
-pub fn training_figure_names(settings: &Settings) -> Vec<String> {
+/// The names of the figures that [`draw_training`] makes.
+pub fn training_figure_names() -> Vec<String> {
     let mut names = vec!["epochs".to_owned(), "value-norms".to_owned()];
     for at in 0..SAMPLES {
         names.push(map_name(at));
-        names.push(tracking_name(&settings.task, at));
+        names.push(tracking_name(at));
     }
     names
 }
@@ -45,17 +45,13 @@ fn map_name(sample: usize) -> String {
     format!("attention-sample-{sample}")
 }
 
-/// Of the sample of this number (induction), or of the first one of this label.
-fn tracking_name(task: &Task, at: usize) -> String {
-    match task {
-        Task::Induction(_) => format!("tracking-sample-{at}"),
-        Task::Classification(_) => format!("tracking-label-{at}"),
-    }
+/// Of the tracked sample of this number, from 0.
+fn tracking_name(at: usize) -> String {
+    format!("tracking-{at}")
 }
 
-/// Draws `epochs` (losses and accuracy); of a run that was tracked `value-norms` and for two samples
-/// `tracking-sample-0` and `-1` (induction) or `tracking-label-0` and `-1` (classification); and for two samples with
-/// maps `attention-sample-0` and `-1`, one colour scale for all their heads.
+/// Draws `epochs` (losses and accuracy); of a run that was tracked `value-norms`, and for two samples
+/// `tracking-0` and `-1`; and for two samples with maps `attention-sample-0` and `-1`, one colour scale for all their heads.
 ///
 /// Each is drawn for itself: where one cannot be, with [`Error::Figure`](crate::Error::Figure) for example because
 /// there are too many heads, the others can.
@@ -68,7 +64,11 @@ pub fn draw_training(training: &Training<'_>) -> Vec<Result<Figure>> {
     if !training.trained.track.records.is_empty() {
         figures.push(course::value_norms(training, &ruler));
         let samples = training.trained.track.samples.iter().take(SAMPLES);
-        figures.extend(samples.map(|&sample| course::tracking(training, sample, &ruler)));
+        figures.extend(
+            samples
+                .enumerate()
+                .map(|(at, &sample)| course::tracking(training, (at, sample), &ruler)),
+        );
     }
     let maps = &training.maps[..training.maps.len().min(SAMPLES)];
     for (sample, of_sample) in maps.iter().enumerate() {

@@ -6,11 +6,12 @@ pub use axis::{Axis, Parameter, Value};
 
 use rayon::prelude::*;
 
-use crate::flow::choices::{Choices, check_memory};
+use crate::flow::choices::Choices;
 use crate::flow::experiments::Run;
 use crate::flow::follow::{Backend, Integrator, Records, Settings, check, follow};
 use crate::flow::objective::invalid;
 use crate::flow::trajectory::Followed;
+use crate::machine::check_memory;
 use crate::{Error, Result};
 
 /// What a cell tells of where a run ends.

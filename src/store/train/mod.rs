@@ -34,13 +34,15 @@ pub const TRACKING: &str = "tracking.parquet";
 /// Norms of value projections on the way.
 pub const VALUE_NORMS: &str = "value_norms.parquet";
 
+/// All that may be of a run in its directory, but for checkpoint, texts and figures.
+pub const FILES: [&str; 5] = [RUN_JSON, HEADS, EPOCHS, TRACKING, VALUE_NORMS];
+
 /// Fails if `out` holds a `run.json` or one of the tables.
 ///
 /// # Errors
 /// [`Error::OutDir`](crate::Error::OutDir) with the file's name.
 pub fn refuse_occupied(out: &Path) -> Result<()> {
-    let names = [RUN_JSON, HEADS, EPOCHS, TRACKING, VALUE_NORMS];
-    refuse_existing(out, names.iter().map(|name| out.join(name)), "run")
+    refuse_existing(out, FILES.iter().map(|name| out.join(name)), "run")
 }
 
 /// Writes the tables of a run as new files into `out`, which must exist, and says which: [`HEADS`] of one that finished,

@@ -4,11 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{BATCH_SIZE, predictions};
 use crate::{
-    Result,
-    layers::PackedSequences,
-    models::small_transformer::Network,
-    random::PythonRandom,
-    train::{invalid, tasks::Sample},
+    Result, layers::PackedSequences, models::small_transformer::Network, random::PythonRandom,
+    train::tasks::Sample,
 };
 
 /// Pairs of samples by which flip rates are measured, as in the paper's program.
@@ -19,41 +16,27 @@ use crate::{
 /// All heads are measured on the same pairs.
 pub const PAIRS: usize = 500;
 
-/// Draws pairs of different labels: two labels, then a sample of each. Numbers of samples, from 0.
-///
-/// # Errors
-/// [`crate::Error::Train`] if all samples have one label.
-pub fn pairs(
-    samples: &[Sample],
-    count: usize,
-    random: &mut PythonRandom,
-) -> Result<Vec<(usize, usize)>> {
+/// Draws pairs of different labels: two labels, then a sample of each. Numbers of samples, from 0. There are none where
+/// all samples have one label.
+pub fn pairs(samples: &[Sample], count: usize, random: &mut PythonRandom) -> Vec<(usize, usize)> {
     let mut by_label: BTreeMap<Option<u32>, Vec<usize>> = BTreeMap::new();
     for (i, sample) in samples.iter().enumerate() {
         let label = sample.targets.last().copied();
         by_label.entry(label).or_default().push(i);
     }
     let groups: Vec<Vec<usize>> = by_label.into_values().collect();
-    (0..count)
-        .map(|_| match random.sample(groups.len(), 2).as_deref() {
-            Some(&[one, other]) => {
-                let mut pick = |group: &[usize]| group[random.below(group.len())];
-                Ok((pick(&groups[one]), pick(&groups[other])))
-            }
-            _ => Err(invalid(
-                "num_eval",
-                format!(
-                    "the {} evaluation samples have one label, and a flip rate needs two; take more samples, or more \
-                     labels",
-                    samples.len()
-                ),
-            )),
-        })
-        .collect()
+    let pair = |_| match random.sample(groups.len(), 2).as_deref() {
+        Some(&[one, other]) => {
+            let mut pick = |group: &[usize]| group[random.below(group.len())];
+            Some((pick(&groups[one]), pick(&groups[other])))
+        }
+        _ => None,
+    };
+    (0..count).filter_map(pair).collect()
 }
 
 /// The flip rate of the head whose heaviest positions these are, one for each sample. A sample without one, and a
-/// prediction that is NaN, is no flip.
+/// prediction that is NaN, is no flip. NaN without pairs.
 pub(super) fn flip_rate(
     network: &Network,
     samples: &[Sample],

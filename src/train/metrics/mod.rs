@@ -98,7 +98,8 @@ pub struct ClassificationHead {
     pub head: usize,
     /// Mean over samples of the largest weight's share of the row; `CLS` itself counts. NaN where no row is finite.
     pub sparsity_score: f64,
-    /// How often the prediction becomes the label of a single token from elsewhere; see [`PAIRS`].
+    /// How often the prediction becomes the label of a single token from elsewhere; see [`PAIRS`]. NaN where all
+    /// samples have one label.
     pub flip_rate: f64,
     /// Mean over samples of the row's largest weight, undivided. NaN where no row is finite.
     pub max_weight: f64,
@@ -114,7 +115,8 @@ impl Evaluation {
         self.score.accuracy >= LEARNED_ACCURACY
     }
 
-    /// What the paper reports of a classifier: the largest flip rate of all heads. `None` for induction.
+    /// What the paper reports of a classifier: the largest flip rate of all heads. `None` for induction, and NaN where no
+    /// head has one.
     pub fn max_flip_rate(&self) -> Option<f64> {
         match &self.heads {
             Heads::Induction(_) => None,
@@ -135,7 +137,7 @@ impl Evaluation {
 ///
 /// # Errors
 /// [`crate::Error::Train`] where there is nothing to measure: sequences of induction without a position that counts,
-/// samples of one label only, no samples at all.
+/// or no samples at all.
 pub fn evaluate(
     parameters: &Parameters,
     task: &Task,
@@ -147,7 +149,7 @@ pub fn evaluate(
     let heads = match task {
         Task::Induction(_) => Heads::Induction(shares::of_bos(&network, task, samples)?),
         Task::Classification(_) => {
-            let pairs = pairs(samples, PAIRS, random)?;
+            let pairs = pairs(samples, PAIRS, random);
             let observed = shares::of_cls(&network, task, samples)?;
             let mut heads = Vec::new();
             for head in observed {
