@@ -108,12 +108,7 @@ fn jobs(device: &Device) -> NonZeroUsize {
     }
 }
 
-fn train(
-    request: &Request<'_>,
-    device: &Device,
-    is_json: bool,
-    quiet: bool,
-) -> Result<ExitCode> {
+fn train(request: &Request<'_>, device: &Device, is_json: bool, quiet: bool) -> Result<ExitCode> {
     terminal::catch_signals();
     let progress = SweepProgress::new(request.grid, quiet);
     let outcome = sweep::run(request, device, &progress);
