@@ -275,15 +275,15 @@ fn random_model(function: &str) -> anyhow::Result<PathBuf> {
             _ => AttentionFunction::Sigmoid,
         };
         let config = GalaConfig::new(function, [8, 1024, 16, 2816, 32768]);
-        let tokenizer = attnscope::demo::models()[0].tokenizer;
+        let tokenizer = include_bytes!("../tests/data/gala-softmax/tokenizer.json");
         write_checkpoint(&dir, &config, Dtype::F32, 1, 1 << 32, tokenizer)?;
     }
     Ok(dir)
 }
 
-/// The demo's texts, repeated to lengths of which most exceed 256 tokens.
+/// The texts of the tests' gala pair, repeated to lengths of which most exceed 256 tokens.
 fn made_up_texts() -> anyhow::Result<PathBuf> {
-    let texts: Vec<String> = std::str::from_utf8(attnscope::demo::corpus())?
+    let texts: Vec<String> = include_str!("../tests/data/texts.jsonl")
         .lines()
         .map(|line| {
             Ok(serde_json::from_str::<serde_json::Value>(line)?["text"]

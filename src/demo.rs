@@ -1,13 +1,29 @@
-//! What `attnscope demo` runs on: two tiny gala checkpoints and a small corpus, embedded in the binary.
+//! What `attnscope demo` runs on: two small transformers and the texts that they were measured on, embedded in the
+//! binary.
 //!
-//! The checkpoints are complete directories in everything but size (4 layers of 6 heads, half a million
-//! parameters), and differ in nothing but the attention function. Their weights are random: the demo shows that
-//! the machinery works, not how attention behaves. `models/README.md` says how they are made.
+//! Both were trained by [`train`](crate::train) to continue a pair of tokens as it went before
+//! ([`Task::Induction`]), with the same seed, on the same samples, in the same order; they differ in nothing but the
+//! attention function, softmax and sigmoid without a division by the row's sum. `models/README.md` has the commands
+//! that trained them and what came of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    random::PythonRandom,
+    train::{
+        checkpoint,
+        metrics::{self, Evaluation},
+        tasks::{Induction, Task},
+    },
+};
+
+/// Samples of [`evaluate`].
+pub const SAMPLES: usize = 1000;
+
+/// Of CPython's generator, which draws them; the models were trained on those of seed 0.
+pub const SEED: u64 = 1;
 
 /// A checkpoint directory, embedded.
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +34,7 @@ pub struct DemoModel {
     pub config: &'static [u8],
     /// `model.safetensors`.
     pub weights: &'static [u8],
-    /// `tokenizer.json`; the same for both.
+    /// `tokenizer.json`; the same for both. It knows the names of [`Task::token`] alone.
     pub tokenizer: &'static [u8],
 }
 
@@ -53,7 +69,25 @@ pub fn models() -> [DemoModel; 2] {
     [model!("demo-softmax"), model!("demo-sigmoid")]
 }
 
-/// The corpus: a JSON object per line, with the text under `text`.
+/// What both have learned: the paper's induction task (arXiv 2603.06248, Appendix E.1), in its sizes.
+pub fn task() -> Task {
+    Task::Induction(Induction::default())
+}
+
+/// How often a checkpoint of [`write_to`] is right, and what its heads do, on [`SAMPLES`] samples of [`task`] that it
+/// was not trained on.
+///
+/// # Errors
+/// Files that cannot be read, or are no longer those of the demo.
+pub fn evaluate(directory: &Path) -> Result<Evaluation> {
+    let (parameters, task) = (checkpoint::read(directory)?, task());
+    let mut random = PythonRandom::new(SEED);
+    let samples = task.samples(SAMPLES, &mut random)?;
+    metrics::evaluate(&parameters, &task, &samples, &mut random)
+}
+
+/// The corpus, samples that the models were measured on after their training: a JSON object per line, with the text
+/// under `text`. It is what a model sees of a sample, which is all but the answer.
 pub fn corpus() -> &'static [u8] {
     asset!("datasets/demo.jsonl")
 }

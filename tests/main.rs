@@ -7,6 +7,7 @@ mod corpus;
 mod demo;
 mod figures;
 mod flow;
+mod gala;
 mod golden;
 mod hub;
 mod inspect;

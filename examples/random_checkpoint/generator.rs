@@ -109,14 +109,14 @@ impl GalaConfig {
         }
     }
 
-    /// The checkpoints of `attnscope demo`: half a million parameters, and a head count that is no power of two.
-    pub fn demo(attention_function: AttentionFunction) -> Self {
+    /// The pair in `tests/data`: half a million parameters, and a head count that is no power of two.
+    pub fn tiny(attention_function: AttentionFunction) -> Self {
         Self::new(attention_function, [4, 96, 6, 256, 1024])
     }
 }
 
-/// Seed of the checkpoints in the repository; both share it, so that they differ in nothing but the function.
-pub const DEMO_SEED: u64 = 260_306_248;
+/// Seed of the pair in `tests/data`; both share it, so that they differ in nothing but the function.
+pub const SEED: u64 = 260_306_248;
 
 /// How the values of a tensor are spread.
 enum Values {

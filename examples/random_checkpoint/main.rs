@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Parser, ValueEnum};
-use generator::{AttentionFunction, DEMO_SEED, Dtype, GalaConfig};
+use generator::{AttentionFunction, Dtype, GalaConfig, SEED};
 use tokenizers::Tokenizer;
 
 /// Writes a gala checkpoint directory with random weights.
@@ -42,12 +42,12 @@ struct Args {
     #[arg(long, value_enum, default_value = "bf16")]
     dtype: Dtype,
     /// The same seed and sizes give the same bytes.
-    #[arg(long, default_value_t = DEMO_SEED)]
+    #[arg(long, default_value_t = SEED)]
     seed: u64,
     /// Start another file before one grows beyond this.
     #[arg(long, default_value_t = 4_000_000_000)]
     shard_bytes: u64,
-    /// A tokenizer.json to copy; the demo's, of 1024 pieces, where none is given.
+    /// A tokenizer.json to copy; one of 1024 pieces where none is given.
     #[arg(long)]
     tokenizer: Option<PathBuf>,
 }
@@ -62,8 +62,8 @@ enum Preset {
     OneB,
     /// 136 million parameters, 272 MB: for the whole-scan benchmark.
     Bench,
-    /// The embedded demo.
-    Demo,
+    /// The size of the pair in `tests/data`: 542 thousand parameters, 1.1 MB.
+    Tiny,
 }
 
 impl Preset {
@@ -73,7 +73,7 @@ impl Preset {
             Self::SevenB => [32, 4096, 32, 11008, 32768],
             Self::OneB => [16, 2048, 16, 5632, 32768],
             Self::Bench => [8, 1024, 16, 2816, 32768],
-            Self::Demo => return GalaConfig::demo(attention_function),
+            Self::Tiny => return GalaConfig::tiny(attention_function),
         };
         GalaConfig::new(attention_function, sizes)
     }
@@ -90,7 +90,7 @@ fn main() -> Result<()> {
     }
     let tokenizer = match &args.tokenizer {
         Some(path) => fs::read(path).with_context(|| path.display().to_string())?,
-        None => attnscope::demo::models()[0].tokenizer.to_vec(),
+        None => include_bytes!("../../tests/data/gala-softmax/tokenizer.json").to_vec(),
     };
     let preset = args.preset.config(args.attention_function);
     let config = GalaConfig::new(

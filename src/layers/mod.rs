@@ -6,7 +6,7 @@
 //!
 //! Every part is made of candle's operations that carry gradients (its fused ones carry none and do not say so), for
 //! any device and element type. Two fused forms stand beside it for float32 on the CPU: one without gradients that makes
-//! one pass over memory and uses all cores, for scans; and one with gradients ([`operation`]), for training.
+//! one pass over memory and uses all cores, for scans; and one with gradients (`operation`), for training.
 
 pub mod alibi;
 pub mod attention;

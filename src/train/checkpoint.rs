@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, path::Path};
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use safetensors::{Dtype, View};
 use tokenizers::{
     Tokenizer, models::wordlevel::WordLevel, pre_tokenizers::whitespace::WhitespaceSplit,
@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     Error, Result,
-    checkpoint::SINGLE_FILE,
+    checkpoint::{Checkpoint, SINGLE_FILE, Weights},
+    models::{self, small_transformer::Config},
     store::{create_directory, refuse_existing, write_atomically, write_json},
 };
 
@@ -57,6 +58,24 @@ pub fn write(dir: &Path, task: &Task, parameters: &Parameters) -> Result<()> {
     write_atomically(&dir.join(TOKENIZER), tokenizer.as_bytes())?;
     write_atomically(&dir.join(SINGLE_FILE), &weights)?;
     write_json(&dir.join(CONFIG), parameters.config())
+}
+
+/// The parameters of a checkpoint that [`write()`] has written, in float32 and on the CPU.
+///
+/// # Errors
+/// Those of [`models::open`] and [`Checkpoint::open`], [`Error::Config`] for a model that is no small transformer, and
+/// tensors that are missing or have other shapes.
+pub fn read(dir: &Path) -> Result<Parameters> {
+    let model = models::open(dir)?;
+    let checkpoint = Checkpoint::open(dir)?;
+    checkpoint.check(&model.tensors())?;
+    let weights = Weights {
+        checkpoint: &checkpoint,
+        device: Device::Cpu,
+        dtype: DType::F32,
+    };
+    let config = Config::read(&dir.join(CONFIG), model.config())?;
+    Parameters::new(config, &|name, shape| weights.get(name, shape))
 }
 
 /// Writes the samples as texts that a scan takes, a JSON object with a `text` in each line, to [`TEXTS`] in `dir`, which

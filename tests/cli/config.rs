@@ -9,7 +9,7 @@ use super::{World, checkpoint};
 /// The scan is refused with the file and the field named, and with what to do.
 #[track_caller]
 fn refused(world: &World, field: &str, says: &[&str]) {
-    let field = format!("demo-softmax/config.json: field `{field}`: ");
+    let field = format!("gala-softmax/config.json: field `{field}`: ");
     let finished = world.refused(&[], 3, &[&field]);
     for part in says {
         assert!(finished.stderr.contains(part), "`{part}`:\n{finished}");
@@ -31,7 +31,7 @@ fn no_config() {
     let world = World::new();
     fs::remove_file(world.model().join("config.json")).unwrap();
     let says = [
-        "demo-softmax: ",
+        "gala-softmax: ",
         "has no config.json",
         "checkpoint directory",
     ];

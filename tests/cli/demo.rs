@@ -10,10 +10,11 @@ fn the_demo_prints_both_models_and_leaves_nothing() {
     let before = names(world.dir.path());
     let finished = world.run(&["demo"]).succeeds();
     for part in [
-        "demo-softmax (softmax, 4 layers × 6 heads) on demo: 44 samples",
-        "demo-sigmoid (sigmoid, 4 layers × 6 heads) on demo: 44 samples",
+        "demo-softmax (softmax, 2 layers × 4 heads) on demo: 250 samples, 3000 tokens",
+        "demo-sigmoid (sigmoid_unnorm, 2 layers × 4 heads) on demo: 250 samples, 3000 tokens",
         "softmax against sigmoid",
-        "The weights of both demo models are random",
+        "Right about what comes next, in 1000 new samples",
+        "Sink heads, with more than 0.9 of their weight on the first token",
     ] {
         assert!(finished.stdout.contains(part), "{part}\n{finished}");
     }
@@ -24,6 +25,7 @@ fn the_demo_prints_both_models_and_leaves_nothing() {
 #[test]
 fn the_demo_writes_a_scan_directory_per_model() {
     let world = World::new();
+    let files = attnscope::demo::write_to(&world.path("demo")).unwrap();
     let finished = world.run(&["demo", "--out", "results"]).succeeds();
     assert!(
         finished.stdout.ends_with("Results: results\n"),
@@ -42,7 +44,7 @@ fn the_demo_writes_a_scan_directory_per_model() {
             "--model",
             text(&model),
             "--dataset",
-            text(&world.files.corpus),
+            text(&files.corpus),
             "--max-seq-len",
             "256",
             "--out",
@@ -76,15 +78,27 @@ fn the_demo_for_programs() {
         .env("ATTNSCOPE_OUT", "results");
     let finished = super::Finished::of(&mut command).succeeds();
     let summary = finished.json();
-    assert_eq!(summary["weights"], "random");
+    let models = summary["task"]["models"].as_array().unwrap();
+    let sinks = |model: &serde_json::Value| model["sink_heads"].as_u64().unwrap();
+    for (model, name) in models.iter().zip(["demo-softmax", "demo-sigmoid"]) {
+        assert_eq!(model["model"], name);
+        assert_eq!(model["heads"], 8);
+        assert!(model["accuracy"].as_f64().unwrap() >= 0.95);
+        // The sentence on the screen says the same.
+        let said = world.run(&["demo", "-q"]).succeeds().stdout;
+        let said_of = format!("{name} {} of 8", sinks(model));
+        assert!(said.contains(&said_of), "{said}");
+    }
+    assert!(models.len() == 2 && sinks(&models[0]) > sinks(&models[1]));
     let scans = summary["scans"].as_array().unwrap();
     assert_eq!(scans.len(), 2);
-    for (scan, function) in scans.iter().zip(["softmax", "sigmoid"]) {
-        assert_eq!(scan["model"], format!("demo-{function}"));
+    for (scan, function) in scans.iter().zip(["softmax", "sigmoid_unnorm"]) {
+        let name = function.trim_end_matches("_unnorm");
+        assert_eq!(scan["model"], format!("demo-{name}"));
         assert_eq!(scan["attention_function"], function);
         assert_eq!(scan["dataset"], "demo");
-        assert_eq!(scan["samples"], 44);
-        assert_eq!(scan["heads"].as_array().unwrap().len(), 24);
+        assert_eq!(scan["samples"], 250);
+        assert_eq!(scan["heads"].as_array().unwrap().len(), 8);
     }
     assert_eq!(
         names(&world.path("results")),

@@ -33,8 +33,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use attnscope::demo::{self as assets, DemoFiles};
 use tempfile::TempDir;
+
+use crate::support::gala;
 
 /// Nobody listens there.
 const NOBODY: &str = "http://127.0.0.1:1";
@@ -55,13 +56,13 @@ const SAMPLES: usize = 5;
 pub struct World {
     dir: TempDir,
     /// Softmax, then sigmoid: 4 layers of 6 heads.
-    files: DemoFiles,
+    files: gala::Files,
 }
 
 impl World {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let files = assets::write_to(&dir.path().join("demo")).unwrap();
+        let files = gala::write_to(&dir.path().join("gala"));
         fs::create_dir(dir.path().join("tmp")).unwrap();
         let world = World { dir, files };
         let lines = TEXTS.map(|text| format!("{}\n", serde_json::json!({ "text": text })));

@@ -117,7 +117,7 @@ fn an_unfinished_run_of_other_parameters_is_not_continued() {
     ];
     world.untouched(&["--resume", "--max-seq-len", "12"], &says);
     let sigmoid = &world.files.models[1];
-    let says = ["holds another run", "demo-softmax", "demo-sigmoid"];
+    let says = ["holds another run", "gala-softmax", "gala-sigmoid"];
     world.untouched(&["--resume", "--model", text(sigmoid)], &says);
     // The same parameters, but the weights have changed meanwhile.
     super::checkpoint::edit(world.model(), |tensors| {

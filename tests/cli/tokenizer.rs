@@ -11,7 +11,7 @@ fn a_missing_tokenizer() {
     let world = World::new();
     fs::remove_file(world.model().join("tokenizer.json")).unwrap();
     let says = [
-        "demo-softmax/tokenizer.json: ",
+        "gala-softmax/tokenizer.json: ",
         "cannot be read",
         "No such file",
         "copy it",
@@ -34,7 +34,7 @@ fn a_broken_tokenizer() {
     ] {
         fs::write(&path, content).unwrap();
         let says = [
-            "demo-softmax/tokenizer.json: ",
+            "gala-softmax/tokenizer.json: ",
             "not a usable tokenizer.json: ",
             "copy it",
         ];
@@ -55,7 +55,7 @@ fn ids_beyond_the_vocabulary() {
         embedding.bytes.truncate(261 * 96 * 2);
     });
     let says = [
-        "demo-softmax/tokenizer.json: token \"",
+        "gala-softmax/tokenizer.json: token \"",
         "row ",
         "the model's vocabulary has 261 tokens (ids 0 to 260)",
         "is this the tokenizer of this model?",

@@ -26,7 +26,7 @@ fn missing_shards_are_all_named() {
         fs::remove_file(world.model().join(shard)).unwrap();
     }
     let says = [
-        "demo-softmax/model.safetensors.index.json: ",
+        "gala-softmax/model.safetensors.index.json: ",
         "2 of 4 shards are missing: ",
         shards[1].as_str(),
         shards[3].as_str(),
@@ -56,7 +56,7 @@ fn a_file_cut_anywhere_is_truncated_or_damaged() {
     ] {
         fs::write(&path, &whole[..length]).unwrap();
         let length = format!(" has {length}");
-        let says = ["demo-softmax/model.safetensors: ", &length, says];
+        let says = ["gala-softmax/model.safetensors: ", &length, says];
         world.refused(&[], 3, &says);
     }
     let mut longer = whole.clone();
@@ -208,7 +208,7 @@ fn a_tensor_of_another_shape_is_named_with_both_shapes() {
         tensors.get_mut(Q).unwrap().shape = vec![48, 192];
     });
     let says = [
-        "demo-softmax/model.safetensors: tensor `",
+        "gala-softmax/model.safetensors: tensor `",
         Q,
         "expected shape [96, 96] (from config.json), found shape [48, 192]",
     ];
@@ -228,7 +228,7 @@ fn missing_tensors_are_all_listed() {
     checkpoint::edit(world.model(), |tensors| {
         tensors.retain(|name, _| !missing.contains(&name.as_str()));
     });
-    let mut says = vec!["demo-softmax: 5 tensors are missing: "];
+    let mut says = vec!["gala-softmax: 5 tensors are missing: "];
     says.extend(missing);
     world.refused(&[], 3, &says);
 
@@ -267,10 +267,10 @@ fn an_index_cannot_lead_out_of_the_directory() {
     // There is such a file, which makes it the name that is refused, not its absence.
     fs::copy(
         world.model().join("model-00001-of-00002.safetensors"),
-        world.path("demo/evil.safetensors"),
+        world.path("gala/evil.safetensors"),
     )
     .unwrap();
-    let absolute = world.path("demo/evil.safetensors");
+    let absolute = world.path("gala/evil.safetensors");
     for name in [
         "../evil.safetensors",
         "./../evil.safetensors",

@@ -1,240 +1,165 @@
-//! The embedded demo: its files fit together, and they are what the program that makes them would make today.
+//! The embedded demo: what its files are, and what its models have learned.
 
-#[path = "../../examples/random_checkpoint/generator.rs"]
-pub(crate) mod generator;
-#[path = "../../examples/make_demo/tokenizer.rs"]
-mod tokenizer;
+use std::{fs, path::Path};
 
-use std::fs;
-use std::path::Path;
-
-use attnscope::demo::{self, DemoModel};
-use generator::{AttentionFunction, DEMO_SEED, Dtype, GalaConfig, write_checkpoint};
-use safetensors::SafeTensors;
+use attnscope::{
+    corpus::{Preprocessing, TextTokenizer},
+    demo,
+    layers::PackedSequences,
+    random::PythonRandom,
+    scan,
+    train::{
+        Parameters, checkpoint,
+        metrics::{self, Heads, InductionHead},
+    },
+};
 use serde_json::Value;
-use tokenizers::Tokenizer;
 
-const FUNCTIONS: [AttentionFunction; 2] = [AttentionFunction::Softmax, AttentionFunction::Sigmoid];
+use crate::{scan::request, train::scan::Silent};
 
-fn corpus() -> Vec<String> {
-    tokenizer::texts(std::str::from_utf8(demo::corpus()).unwrap()).unwrap()
+/// What a model sees of every sample in the corpus, as words.
+fn texts() -> Vec<Vec<String>> {
+    let lines = std::str::from_utf8(demo::corpus()).unwrap().lines();
+    let texts = lines.map(|line| {
+        let row: Value = serde_json::from_str(line).unwrap();
+        let words = row["text"].as_str().unwrap().split(' ');
+        words.map(str::to_owned).collect()
+    });
+    texts.collect()
 }
 
-/// Name, shape and element type of every tensor that the configuration asks for, sorted.
-fn expected_tensors(
-    config: &Value,
-    dtype: safetensors::Dtype,
-) -> Vec<(String, Vec<usize>, safetensors::Dtype)> {
-    let size = |key: &str| config[key].as_u64().unwrap() as usize;
-    let (hidden, intermediate, head) = (
-        size("hidden_size"),
-        size("intermediate_size"),
-        size("head_dim"),
+/// The token that follows the first occurrence of the one at the end.
+fn answer(text: &[String]) -> &str {
+    let repeated = text.last().unwrap().strip_suffix('\'').unwrap();
+    let at = text.iter().position(|word| word == repeated).unwrap();
+    // What follows the last of the distinct tokens is its own repetition.
+    text[at + 1].as_str()
+}
+
+#[test]
+fn the_two_differ_in_their_attention_alone() {
+    let [softmax, sigmoid] = demo::models();
+    let read = |bytes: &[u8]| -> Value { serde_json::from_slice(bytes).unwrap() };
+    let (mut one, other) = (read(softmax.config), read(sigmoid.config));
+    assert_eq!(
+        (softmax.name, sigmoid.name),
+        ("demo-softmax", "demo-sigmoid")
     );
-    let mut tensors = vec![
-        (
-            "model.embed_tokens.weight".to_owned(),
-            vec![size("vocab_size"), hidden],
-        ),
-        ("model.norm.weight".to_owned(), vec![hidden]),
-    ];
-    for layer in 0..size("num_hidden_layers") {
-        for (name, shape) in [
-            ("input_layernorm", vec![hidden]),
-            ("post_attention_layernorm", vec![hidden]),
-            ("pre_feedforward_layernorm", vec![hidden]),
-            ("post_feedforward_layernorm", vec![hidden]),
-            ("self_attn.q_proj", vec![hidden, hidden]),
-            ("self_attn.k_proj", vec![hidden, hidden]),
-            ("self_attn.v_proj", vec![hidden, hidden]),
-            ("self_attn.o_proj", vec![hidden, hidden]),
-            ("self_attn.q_norm", vec![head]),
-            ("self_attn.k_norm", vec![head]),
-            ("mlp.gate_proj", vec![intermediate, hidden]),
-            ("mlp.up_proj", vec![intermediate, hidden]),
-            ("mlp.down_proj", vec![hidden, intermediate]),
-        ] {
-            tensors.push((format!("model.layers.{layer}.{name}.weight"), shape));
-        }
+    assert_eq!(one["model_type"], "small_transformer");
+    assert_eq!(one["attention_function"], "softmax");
+    assert_eq!(other["attention_function"], "sigmoid_unnorm");
+    one["attention_function"] = other["attention_function"].clone();
+    assert_eq!(one, other);
+    assert!(softmax.tokenizer == sigmoid.tokenizer && softmax.weights != sigmoid.weights);
+    for model in demo::models() {
+        assert!(model.weights.len() < 600_000, "{}", model.name);
     }
-    tensors.sort();
-    tensors
-        .into_iter()
-        .map(|(name, shape)| (name, shape, dtype))
-        .collect()
+    assert!(demo::corpus().len() < 100_000);
 }
 
-fn tensors_of(file: &[u8]) -> Vec<(String, Vec<usize>, safetensors::Dtype)> {
-    let tensors = SafeTensors::deserialize(file).unwrap();
-    tensors
-        .iter()
-        .map(|(name, view)| (name.to_owned(), view.shape().to_vec(), view.dtype()))
-        .collect()
+#[test]
+fn the_texts_are_sequences_of_the_task() {
+    let (task, texts) = (demo::task(), texts());
+    assert_eq!(texts.len(), 250);
+    for text in &texts {
+        assert_eq!(text.len(), task.tokens());
+        assert_eq!(text[0], "BOS");
+        let mut distinct = text[..text.len() - 1].to_vec();
+        distinct.sort();
+        distinct.dedup();
+        assert_eq!(distinct.len(), text.len() - 1, "{text:?}");
+        assert!(!answer(text).is_empty());
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let files = demo::write_to(dir.path()).unwrap();
+    let path = files.models[0].join("tokenizer.json");
+    let tokenizer = TextTokenizer::from_file(&path, Preprocessing::default()).unwrap();
+    let all: Vec<u32> = (0..task.vocab_size() as u32).collect();
+    assert_eq!(tokenizer.encode(&task.text(&all)).unwrap(), all);
 }
 
-fn floats(file: &[u8], tensor: &str) -> Vec<f64> {
-    let tensors = SafeTensors::deserialize(file).unwrap();
-    let view = tensors.tensor(tensor).unwrap();
-    let float = |bytes: &[u8]| match view.dtype() {
-        safetensors::Dtype::BF16 => half::bf16::from_le_bytes([bytes[0], bytes[1]]).to_f64(),
-        safetensors::Dtype::F32 => f64::from(f32::from_le_bytes(bytes.try_into().unwrap())),
-        other => panic!("{other:?}"),
+fn parameters() -> [Parameters; 2] {
+    let dir = tempfile::tempdir().unwrap();
+    let files = demo::write_to(dir.path()).unwrap();
+    files.models.map(|model| checkpoint::read(&model).unwrap())
+}
+
+/// Of samples that nobody has seen.
+fn heads(parameters: &Parameters) -> (f64, Vec<InductionHead>) {
+    let (task, mut random) = (demo::task(), PythonRandom::new(77));
+    let samples = task.samples(500, &mut random).unwrap();
+    let found = metrics::evaluate(parameters, &task, &samples, &mut random).unwrap();
+    match found.heads {
+        Heads::Induction(heads) => (found.score.accuracy, heads),
+        Heads::Classification(_) => unreachable!(),
+    }
+}
+
+#[test]
+fn both_have_learned_the_task_and_only_softmax_with_sinks() {
+    let [softmax, sigmoid] = parameters().map(|parameters| heads(&parameters));
+    let sinks = |heads: &[InductionHead]| heads.iter().filter(|head| head.is_sink()).count();
+    println!("{softmax:?}\n{sigmoid:?}");
+    assert!(softmax.0 >= 0.95 && sigmoid.0 >= 0.95);
+    let (of_softmax, of_sigmoid) = (sinks(&softmax.1), sinks(&sigmoid.1));
+    assert!(
+        of_softmax >= of_sigmoid + 2,
+        "{of_softmax} of softmax, {of_sigmoid} of sigmoid"
+    );
+}
+
+/// The answers of the corpus, found in its words and read off the logits here, without the program's metrics.
+#[test]
+fn both_answer_the_texts() {
+    let texts = texts();
+    let task = demo::task();
+    let id = |word: &str| {
+        let mut ids = 0..task.vocab_size() as u32;
+        ids.find(|&id| task.token(id) == word).unwrap()
     };
-    view.data()
-        .chunks_exact(view.dtype().bitsize() / 8)
-        .map(float)
-        .collect()
-}
-
-#[test]
-fn weights_match_the_configuration() {
-    for (model, function) in demo::models().iter().zip(["softmax", "sigmoid"]) {
-        let config: Value = serde_json::from_slice(model.config).unwrap();
-        assert_eq!(model.name, format!("demo-{function}"));
-        assert_eq!(config["model_type"], "gala");
-        assert_eq!(config["attention_function"], function);
-        let bias = if function == "softmax" {
-            0.0
-        } else {
-            -4096f64.ln()
+    let ids: Vec<u32> = texts.iter().flatten().map(|word| id(word)).collect();
+    let lengths = vec![task.tokens(); texts.len()];
+    let sequences = PackedSequences::from_lengths(&lengths);
+    for parameters in parameters() {
+        let network = parameters.frozen_network().unwrap();
+        let output = network.forward(&ids, &sequences, false).unwrap();
+        let logits: Vec<Vec<f32>> = output.logits.to_vec2().unwrap();
+        let is_right = |(at, text): &(usize, &Vec<String>)| {
+            let row = &logits[(at + 1) * task.tokens() - 1];
+            let best = (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]));
+            best == Some(id(answer(text)) as usize)
         };
-        assert!((config["attention_logit_bias"].as_f64().unwrap() - bias).abs() < 1e-12);
-        let mut found = tensors_of(model.weights);
-        found.sort();
-        assert_eq!(found, expected_tensors(&config, safetensors::Dtype::BF16));
+        let right = texts.iter().enumerate().filter(is_right).count();
+        assert!(20 * right >= 19 * texts.len(), "{right} of {}", texts.len());
     }
 }
 
+/// The first token's share over all rows, as a scan has it, which counts the first row, whose only key it is, and the
+/// last two, where sinks look elsewhere: in the second layer each head of softmax has more of it than any of sigmoid.
 #[test]
-fn assets_are_small() {
-    let models = demo::models();
-    let bytes: usize = models
-        .iter()
-        .map(|model| model.weights.len() + model.tokenizer.len())
-        .sum();
-    assert!(bytes + demo::corpus().len() < 3_000_000);
-}
-
-#[test]
-fn tokenizer_round_trips_the_corpus() {
-    for DemoModel {
-        name,
-        config,
-        tokenizer,
-        ..
-    } in demo::models()
-    {
-        let config: Value = serde_json::from_slice(config).unwrap();
-        let tokenizer = Tokenizer::from_bytes(tokenizer).unwrap();
-        assert_eq!(
-            tokenizer.get_vocab_size(true) as u64,
-            config["vocab_size"].as_u64().unwrap()
-        );
-        let preprocessing = attnscope::manifest::preprocessing_for("gala").unwrap();
-        let (mut lengths, mut byte_pieces) = (Vec::new(), 0);
-        for text in corpus() {
-            let prepared = preprocessing.apply(&text);
-            let encoding = tokenizer.encode(&*prepared, true).unwrap();
-            let ids = encoding.get_ids();
-            assert!(
-                ids.iter()
-                    .all(|&id| id > 3 && u64::from(id) < config["vocab_size"].as_u64().unwrap()),
-                "{name}"
-            );
-            let newlines = ids.iter().filter(|&&id| id == 4).count();
-            assert_eq!(newlines, text.matches('\n').count(), "{text:?}");
-            assert_eq!(tokenizer.decode(ids, false).unwrap(), prepared, "{name}");
-            lengths.push(ids.len());
-            byte_pieces += ids.iter().filter(|id| (5..261).contains(*id)).count();
-        }
-        lengths.sort();
-        let longer = lengths.iter().filter(|&&length| length > 256).count();
-        println!(
-            "{name}: {} texts of {lengths:?} tokens, {byte_pieces} of them bytes",
-            lengths.len()
-        );
-        // The demo is to truncate some texts, pad others, and meet what the vocabulary lacks.
-        assert!(lengths.len() >= 24 && lengths[0] <= 4 && longer >= 4 && byte_pieces > 50);
-    }
-}
-
-#[test]
-fn tokenizer_is_gala_shaped() {
-    let tokenizer = Tokenizer::from_bytes(demo::models()[0].tokenizer).unwrap();
-    let pieces = |text: &str| tokenizer.encode(text, true).unwrap().get_tokens().to_vec();
-    for (id, piece) in ["<pad>", "</s>", "<unk>", "<mask>", "<n>", "<0x00>"]
-        .into_iter()
-        .enumerate()
-    {
-        assert_eq!(tokenizer.token_to_id(piece), Some(id as u32));
-    }
-    assert_eq!(tokenizer.token_to_id("<0xFF>"), Some(260));
-    assert!(pieces("").is_empty());
-    // One word boundary in front of the text, whatever it begins with, and none after a newline.
-    assert_eq!(pieces("7<n>7"), ["▁", "7", "<n>", "7"]);
-    assert_eq!(pieces("<n>7"), ["▁", "<n>", "7"]);
-    assert_eq!(pieces(" 7"), ["▁", "▁", "7"]);
-    assert_eq!(pieces("<n><n>"), ["▁", "<n>", "<n>"]);
-    assert_eq!(pieces("<n>"), ["▁", "<n>"]);
-    assert_eq!(pieces("ξ"), ["▁", "<0xCE>", "<0xBE>"]);
-    assert_eq!(pieces("10"), ["▁", "1", "0"], "digits never join");
+fn scans_of_the_two_see_the_difference() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = demo::write_to(dir.path()).unwrap();
+    let [softmax, sigmoid]: [Vec<f64>; 2] = files.models.map(|model| {
+        let out = dir.path().join("out").join(model.file_name().unwrap());
+        let outcome = scan::run(&request(&model, &files.corpus, &out), &Silent).unwrap();
+        assert_eq!(outcome.run.non_finite_rows, 0);
+        assert_eq!(outcome.run.samples, 250);
+        let last = outcome.heads.iter().filter(|head| head.layer == 1);
+        let shares = last.map(|head| head.sums.means().first_token_share);
+        shares.collect()
+    });
+    assert_eq!((softmax.len(), sigmoid.len()), (4, 4));
+    let least = softmax.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = sigmoid.iter().copied().fold(0.0, f64::max);
     assert!(
-        pieces("it was the age of the")
-            .iter()
-            .any(|piece| piece.matches('▁').count() > 1),
-        "pieces span words"
-    );
-    let spaced = |piece: &String| piece.ends_with('▁') && piece.chars().count() > 1;
-    assert!(
-        !tokenizer.get_vocab(true).keys().any(spaced),
-        "no piece ends in a space"
-    );
-    // Control pieces typed in a text are text.
-    assert!(
-        !tokenizer
-            .encode("</s><pad>", true)
-            .unwrap()
-            .get_ids()
-            .iter()
-            .any(|&id| id < 4)
+        least > most,
+        "{softmax:?} of softmax, {sigmoid:?} of sigmoid"
     );
 }
 
 #[test]
-fn demo_is_what_its_maker_makes() {
-    let vocab_size = GalaConfig::demo(AttentionFunction::Softmax).vocab_size;
-    let model = tokenizer::train(&corpus(), vocab_size).unwrap();
-    let tokenizer = tokenizer::convert(&model).unwrap();
-    for (model, function) in demo::models().iter().zip(FUNCTIONS) {
-        let directory = tempfile::tempdir().unwrap();
-        let config = GalaConfig::demo(function);
-        write_checkpoint(
-            directory.path(),
-            &config,
-            Dtype::Bf16,
-            DEMO_SEED,
-            u64::MAX,
-            tokenizer.as_bytes(),
-        )
-        .unwrap();
-        let remedy = "run `cargo run --release --example make_demo`";
-        for (name, embedded) in [
-            ("config.json", model.config),
-            ("model.safetensors", model.weights),
-            ("tokenizer.json", model.tokenizer),
-        ] {
-            let made = fs::read(directory.path().join(name)).unwrap();
-            assert!(
-                made == embedded,
-                "{}/{name} is out of date; {remedy}",
-                model.name
-            );
-        }
-    }
-}
-
-#[test]
-fn demo_is_written_whole() {
+fn the_demo_is_written_whole() {
     let directory = tempfile::tempdir().unwrap();
     let files = demo::write_to(&directory.path().join("new/demo")).unwrap();
     for (path, model) in files.models.iter().zip(demo::models()) {
@@ -258,121 +183,15 @@ fn demo_is_written_whole() {
     ));
 }
 
-fn small(function: AttentionFunction) -> GalaConfig {
-    GalaConfig::new(function, [2, 48, 6, 80, 128])
-}
-
-/// The tensors of a sharded checkpoint through its index, sorted by name.
-fn sharded_tensors(directory: &Path, index: &Value) -> Vec<(String, Vec<f64>)> {
-    let read = |name: &str, shard: &Value| {
-        let file = fs::read(directory.join(shard.as_str().unwrap())).unwrap();
-        (name.to_owned(), floats(&file, name))
-    };
-    let weight_map = index["weight_map"].as_object().unwrap();
-    let mut tensors: Vec<_> = weight_map
-        .iter()
-        .map(|(name, shard)| read(name, shard))
-        .collect();
-    tensors.sort_by(|a, b| a.0.cmp(&b.0));
-    tensors
-}
-
+/// [`checkpoint::read`] takes what is a small transformer and nothing else.
 #[test]
-fn shards_hold_the_same_numbers_as_one_file() {
-    let config = small(AttentionFunction::Sigmoid);
-    let (whole, sharded) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    write_checkpoint(whole.path(), &config, Dtype::F32, 7, u64::MAX, b"{}").unwrap();
-    write_checkpoint(sharded.path(), &config, Dtype::F32, 7, 30_000, b"{}").unwrap();
-    let whole = fs::read(whole.path().join("model.safetensors")).unwrap();
-    let index = fs::read(sharded.path().join("model.safetensors.index.json")).unwrap();
-    let index: Value = serde_json::from_slice(&index).unwrap();
-
-    let names = expected_tensors(
-        &serde_json::to_value(&config).unwrap(),
-        safetensors::Dtype::F32,
-    );
-    let tensors = sharded_tensors(sharded.path(), &index);
-    assert_eq!(
-        tensors.iter().map(|(name, _)| name).collect::<Vec<_>>(),
-        names.iter().map(|(name, ..)| name).collect::<Vec<_>>()
-    );
-    for (name, values) in &tensors {
-        assert!(*values == floats(&whole, name), "{name}");
-    }
-    let bytes: usize = tensors.iter().map(|(_, values)| 4 * values.len()).sum();
-    assert_eq!(index["metadata"]["total_size"], bytes);
-    let mut shards: Vec<_> = index["weight_map"]
-        .as_object()
-        .unwrap()
-        .values()
-        .map(|s| s.as_str().unwrap())
-        .collect();
-    shards.sort();
-    shards.dedup();
-    assert!(shards.len() > 3);
-    for (number, shard) in shards.iter().enumerate() {
-        assert_eq!(
-            *shard,
-            format!("model-{:05}-of-{:05}.safetensors", number + 1, shards.len())
-        );
-        assert!(
-            tensors_of(&fs::read(sharded.path().join(shard)).unwrap())
-                .iter()
-                .all(|(_, _, d)| *d == safetensors::Dtype::F32)
-        );
-    }
-    assert!(!sharded.path().join("model.safetensors").exists());
-}
-
-#[test]
-fn random_weights_have_the_spread_they_claim() {
-    let directory = tempfile::tempdir().unwrap();
-    let config = small(AttentionFunction::Softmax);
-    let write = |seed: u64| {
-        write_checkpoint(directory.path(), &config, Dtype::F32, seed, u64::MAX, b"{}").unwrap();
-        fs::read(directory.path().join("model.safetensors")).unwrap()
-    };
-    let file = write(1);
-    assert!(file == write(1) && file != write(2));
-
-    let moments = |values: &[f64]| {
-        let mean = values.iter().sum::<f64>() / values.len() as f64;
-        let variance = values
-            .iter()
-            .map(|value| (value - mean).powi(2))
-            .sum::<f64>()
-            / values.len() as f64;
-        (mean, variance.sqrt())
-    };
-    for (name, std) in [
-        ("model.embed_tokens.weight", 1.0),
-        ("model.layers.0.self_attn.q_proj.weight", 48f64.powf(-0.5)),
-        ("model.layers.1.mlp.down_proj.weight", 80f64.powf(-0.5)),
+fn other_checkpoints_are_not_evaluated() {
+    let gala = crate::support::gala::data("gala-softmax");
+    for (dir, says) in [
+        (gala.as_path(), "config.json"),
+        (Path::new("/nowhere/at/all"), "has no config.json"),
     ] {
-        let values = floats(&file, name);
-        let (mean, found) = moments(&values);
-        // Five standard errors of either.
-        let error = std / (values.len() as f64).sqrt();
-        assert!(
-            mean.abs() < 5.0 * error && (found - std).abs() < 5.0 * error,
-            "{name}: {mean} {found}"
-        );
+        let error = checkpoint::read(dir).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
     }
-    let scales = floats(&file, "model.layers.0.input_layernorm.weight");
-    assert!(scales.iter().all(|scale| (0.9..=1.1).contains(scale)));
-    let [first, second] = [0, 1].map(|layer| {
-        let (mean, _) = moments(&floats(
-            &file,
-            &format!("model.layers.{layer}.self_attn.q_norm.weight"),
-        ));
-        mean
-    });
-    assert!(
-        (1.8..4.4).contains(&first) && (1.8..4.4).contains(&second) && (first - second).abs() > 0.2
-    );
-    // No two tensors share their numbers.
-    assert_ne!(
-        floats(&file, "model.layers.0.self_attn.q_proj.weight"),
-        floats(&file, "model.layers.0.self_attn.k_proj.weight")
-    );
 }

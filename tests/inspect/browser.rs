@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use attnscope::{demo, inspect::Request};
+use attnscope::inspect::Request;
 use serde_json::{Value, json};
 
 use super::{TableHead, request, row, run, table, words};
-use crate::support::browser::Browser;
+use crate::support::{browser::Browser, gala};
 
 const DRAWN: &str = "heatMap.isDrawn() && current && current.index === chosen()";
 
@@ -65,7 +65,7 @@ fn a_short_text() {
         return;
     };
     let dir = tempfile::tempdir().unwrap();
-    let model = &demo::write_to(dir.path()).unwrap().models[1];
+    let model = &gala::write_to(dir.path()).models[1];
     let text = format!(
         "{} <b>&amp; <script>alert(1)</script>\n\"end\" — é",
         words(25)
@@ -241,7 +241,7 @@ fn two_thousand_tokens() {
         return;
     };
     let dir = tempfile::tempdir().unwrap();
-    let model = &demo::write_to(dir.path()).unwrap().models[0];
+    let model = &gala::write_to(dir.path()).models[0];
     let text = [words(2500), words(2500)].join(" ");
     // Room for some of the heads.
     let request = Request {

@@ -2,12 +2,13 @@
 
 use std::fs;
 
-use attnscope::{demo, inspect::Request};
+use attnscope::inspect::Request;
 
 use serde_json::Value;
 
 use super::{PageFile, bits, bytes, request, row, run, side, table, unpacked, words};
 use crate::cli::{World, names, text};
+use crate::support::gala;
 
 const MIB: u64 = 1 << 20;
 
@@ -37,7 +38,7 @@ fn expected(weights: &[f32], k: usize) -> Vec<(u32, u32)> {
 #[test]
 fn a_page_keeps_to_its_limit() {
     let dir = tempfile::tempdir().unwrap();
-    let model = &demo::write_to(dir.path()).unwrap().models[0];
+    let model = &gala::write_to(dir.path()).models[0];
     let text = words(600);
     let mut exact_before = 0;
     for mib in [6, 10, 14, 400] {

@@ -22,6 +22,8 @@ use flate2::read::ZlibDecoder;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
+use crate::support::gala;
+
 /// Lets everything pass.
 struct Silent;
 
@@ -64,14 +66,9 @@ fn run(request: &Request) -> Outcome {
     inspect::run(request, &Silent).unwrap()
 }
 
-/// About so many words of the demo's texts.
+/// About so many words of the gala pair's texts.
 fn words(count: usize) -> String {
-    let corpus = std::str::from_utf8(attnscope::demo::corpus()).unwrap();
-    let texts = corpus.lines().map(|line| {
-        let row: Value = serde_json::from_str(line).unwrap();
-        row["text"].as_str().unwrap().to_owned()
-    });
-    let all = texts.collect::<Vec<_>>().join(" ");
+    let all = gala::texts().join(" ");
     all.split(' ').take(count).collect::<Vec<_>>().join(" ")
 }
 

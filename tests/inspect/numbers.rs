@@ -4,7 +4,6 @@ use std::{collections::HashMap, fs, path::Path};
 
 use attnscope::{
     checkpoint::{Checkpoint, Weights},
-    demo,
     inspect::{Outcome, Request, Selection},
     layers::PackedSequences,
     metrics::HeadSums,
@@ -18,10 +17,13 @@ use serde_json::{Value, json};
 use tokenizers::Tokenizer;
 
 use super::{PageFile, TableHead, bits, request, row, run, side, table, words};
-use crate::{scan, support};
+use crate::{
+    scan,
+    support::{self, gala},
+};
 
-fn demo_models(dir: &Path) -> [std::path::PathBuf; 2] {
-    demo::write_to(dir).unwrap().models
+fn gala_models(dir: &Path) -> [std::path::PathBuf; 2] {
+    gala::write_to(dir).models
 }
 
 /// The ids the model must see: `<n>` for a line break.
@@ -34,7 +36,7 @@ fn ids(model: &Path, text: &str) -> Vec<u32> {
 #[test]
 fn weights_are_those_of_a_float64_forward_pass() {
     let dir = tempfile::tempdir().unwrap();
-    for model in demo_models(dir.path()) {
+    for model in gala_models(dir.path()) {
         let text = format!("{}\nand a second line", words(90));
         run(&request(&model, &text, &model));
         let ids = ids(&model, &text);
@@ -175,7 +177,7 @@ fn observed(model_dir: &Path, ids: &[u32]) -> Recorder {
 #[test]
 fn page_table_and_observer_agree_bit_for_bit() {
     let dir = tempfile::tempdir().unwrap();
-    for model in demo_models(dir.path()) {
+    for model in gala_models(dir.path()) {
         // All of it is on the page: as the overview where that is the map itself, and beside it where it is not.
         for (count, block) in [(60, 1), (420, 3)] {
             let out = model.join(format!("of-{count}"));
@@ -207,7 +209,7 @@ fn page_table_and_observer_agree_bit_for_bit() {
 #[test]
 fn overviews_are_plain_maxima() {
     let dir = tempfile::tempdir().unwrap();
-    let model = &demo_models(dir.path())[1];
+    let model = &gala_models(dir.path())[1];
     let outcome = run(&request(model, &words(420), model));
     let n = outcome.block;
     let page = PageFile::open(&model.join("page.html"));
@@ -255,7 +257,7 @@ fn sums(weights: &[f32], counted: &[bool]) -> HeadSums {
 #[test]
 fn numbers_are_those_of_a_scan_and_of_the_table() {
     let dir = tempfile::tempdir().unwrap();
-    for model in demo_models(dir.path()) {
+    for model in gala_models(dir.path()) {
         let text = words(150);
         let outcome = run(&request(&model, &text, &model));
         let texts = model.join("text.jsonl");
@@ -324,8 +326,8 @@ fn numbers_are_those_of_a_scan_and_of_the_table() {
 #[test]
 fn the_footer_says_where_the_weights_come_from() {
     let dir = tempfile::tempdir().unwrap();
-    let model = &demo_models(dir.path())[0];
-    // `é` is a token of the demo, the dash is three bytes.
+    let model = &gala_models(dir.path())[0];
+    // `é` is a token of the pair's tokenizer, the dash is three bytes.
     let text = "The cat — é\nsat";
     let request = Request {
         layers: Selection::These([1, 3].into()),

@@ -65,7 +65,7 @@ fn what_cannot_be_reported_is_refused_with_its_remedy() {
     let kept = [
         "a",
         "b",
-        "demo",
+        "gala",
         "mine.html",
         "r.html",
         "texts.jsonl",

@@ -9,7 +9,7 @@ use super::{
     FUNCTIONS, Fixture, SMALL, assert_close, batch_size, largest_differences, print_differences,
     random_texts, scan_rows, word_tokenizer,
 };
-use crate::demo::generator::{AttentionFunction, Dtype, GalaConfig, write_checkpoint};
+use crate::gala::generator::{AttentionFunction, Dtype, GalaConfig, write_checkpoint};
 
 /// From one token to more than `max_seq_len`; two texts are empty.
 const LENGTHS: [usize; 16] = [1, 2, 3, 17, 64, 65, 130, 255, 256, 40, 0, 9, 300, 1, 0, 90];

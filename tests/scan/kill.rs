@@ -18,7 +18,7 @@ use nix::{
 };
 
 use super::{Fixture, assert_finished, names, random_texts, tables};
-use crate::demo::generator::AttentionFunction;
+use crate::gala::generator::AttentionFunction;
 
 const SAMPLES: usize = 40;
 const LAYERS: usize = 6;

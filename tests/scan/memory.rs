@@ -10,7 +10,7 @@ use attnscope::{
 use candle_core::DType;
 
 use super::{Fixture, random_texts};
-use crate::demo::generator::AttentionFunction;
+use crate::gala::generator::AttentionFunction;
 
 /// Scans, and gives the process's peak.
 fn peak(fixture: &Fixture, memory: &str, dtype: &str, batch_size: u64) -> u64 {

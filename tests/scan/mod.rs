@@ -41,7 +41,7 @@ use candle_core::{DType, Device};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::demo::generator::{AttentionFunction, Dtype, GalaConfig, write_checkpoint};
+use crate::gala::generator::{AttentionFunction, Dtype, GalaConfig, write_checkpoint};
 
 const FUNCTIONS: [AttentionFunction; 2] = [AttentionFunction::Softmax, AttentionFunction::Sigmoid];
 

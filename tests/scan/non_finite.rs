@@ -14,7 +14,7 @@ const HEADS: usize = 6;
 const VOCAB: usize = 64;
 const LENGTHS: [usize; 6] = [5, 140, 0, 17, 1, 65];
 
-fn fixture(function: crate::demo::generator::AttentionFunction) -> Fixture {
+fn fixture(function: crate::gala::generator::AttentionFunction) -> Fixture {
     let mut texts = random_texts(&LENGTHS, VOCAB);
     // The last token of the vocabulary occurs once, after 100 tokens of sample 1.
     for id in texts.iter_mut().flatten() {

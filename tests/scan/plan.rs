@@ -10,7 +10,7 @@ use attnscope::{
 use safetensors::SafeTensors;
 
 use super::{Fixture, random_texts};
-use crate::demo::generator::AttentionFunction;
+use crate::gala::generator::AttentionFunction;
 
 /// A machine with `available` bytes, and 1000 tokens in samples of at most 256.
 fn demand(available: Option<u64>) -> Demand {

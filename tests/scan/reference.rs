@@ -2,27 +2,21 @@
 
 use std::{fs, path::Path};
 
-use attnscope::{demo, scan::plan::Memory};
-use serde_json::{Value, json};
+use attnscope::scan::plan::Memory;
+use serde_json::json;
 use tokenizers::Tokenizer;
 
 use super::{
     FUNCTIONS, Fixture, SMALL, assert_close, batch_size, float64, random_texts, request, scan_rows,
 };
+use crate::support::gala;
 
 /// float32 against float64, per mean over a sample's rows.
 const BOUND: f64 = 1e-5;
 
-/// Some of the demo's texts: whole ones, one with line breaks, a single word, nothing, and one that is cut off.
+/// Some of the gala pair's texts: whole ones, one with line breaks, a single word, nothing, and one that is cut off.
 fn texts() -> Vec<String> {
-    let corpus = std::str::from_utf8(demo::corpus()).unwrap();
-    let corpus: Vec<String> = corpus
-        .lines()
-        .map(|line| {
-            let line: Value = serde_json::from_str(line).unwrap();
-            line["text"].as_str().unwrap().to_owned()
-        })
-        .collect();
+    let corpus = gala::texts();
     let short = corpus.iter().min_by_key(|text| text.len()).unwrap();
     let broken = corpus.iter().find(|text| text.contains('\n')).unwrap();
     vec![
@@ -46,9 +40,9 @@ fn ids(model: &Path, text: &str, max_seq_len: usize) -> Vec<u32> {
 }
 
 #[test]
-fn demo_models() {
+fn the_gala_pair() {
     let dir = tempfile::tempdir().unwrap();
-    let files = demo::write_to(dir.path()).unwrap();
+    let files = gala::write_to(dir.path());
     let texts = texts();
     let lines: String = texts
         .iter()

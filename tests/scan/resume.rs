@@ -15,7 +15,7 @@ use super::{
     Fixture, SMALL, StopAfter, assert_close, assert_finished, batch_size, names, random_texts,
     rows, run, tables,
 };
-use crate::demo::generator::AttentionFunction;
+use crate::gala::generator::AttentionFunction;
 
 const EXECUTORS: [Memory; 2] = [Memory::Resident, Memory::Streamed];
 

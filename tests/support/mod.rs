@@ -3,6 +3,7 @@
 pub mod axlearn;
 pub mod browser;
 pub mod bucket;
+pub mod gala;
 
 use std::path::PathBuf;
 

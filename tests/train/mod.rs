@@ -9,7 +9,7 @@ mod parameters;
 mod refusals;
 mod replicas;
 mod run;
-mod scan;
+pub mod scan;
 pub mod sweep;
 mod sweep_refusals;
 mod tasks;

@@ -38,7 +38,7 @@ const BATCH_SIZE: usize = 256;
 /// How well a model does on samples.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Score {
-    /// The loss of [`Task::loss`], the mean over samples.
+    /// The loss of [`Batch::loss`](super::Batch::loss), the mean over samples.
     pub loss: f64,
     /// Share of the samples whose last position is right.
     pub accuracy: f64,

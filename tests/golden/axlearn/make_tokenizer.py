@@ -1,7 +1,7 @@
 """Trains tokenizer.model, a SentencePiece model that fits the golden checkpoints: 64 pieces, with gala's special ids.
 
     pip install sentencepiece==0.2.3
-    python make_tokenizer.py ../../../datasets/demo.jsonl
+    python make_tokenizer.py ../../data/texts.jsonl
 """
 
 import io

@@ -21,8 +21,8 @@ from sentencepiece import sentencepiece_model_pb2 as model_pb2
 HERE = Path(__file__).parent
 NORMAL, CONTROL, USER_DEFINED = 1, 3, 4
 
-# What the models learn: the demo's texts, and runs, so that there are pieces such as "aa", "aaaa" and "▁▁▁▁".
-LINES = [json.loads(line)["text"] for line in open(HERE / "../../../datasets/demo.jsonl", encoding="utf-8")]
+# What the models learn: the texts of the gala pair, and runs, so that there are pieces such as "aa", "aaaa" and "▁▁▁▁".
+LINES = [json.loads(line)["text"] for line in open(HERE / "../../data/texts.jsonl", encoding="utf-8")]
 LINES = [line for text in LINES for line in text.split("\n") if line.strip()]
 RUNS = ["a" * n for n in range(1, 24)] + ["xa" + "a" * n + "b" for n in range(9)]
 RUNS += [" " * n + "if x:" + " " * n + "return" for n in range(1, 20)]

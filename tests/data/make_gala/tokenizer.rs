@@ -1,5 +1,4 @@
-//! Trains the demo's tokenizer: a SentencePiece model in the shape of gala's, small enough to ship, and converted as
-//! gala's is.
+//! Trains the pair's tokenizer: a small SentencePiece model in the shape of gala's, and converted as gala's is.
 //!
 //! What it shares with gala's: the ids (`<pad>`, `</s>`, `<unk>`, `<mask>`, `<n>`, then the 256 bytes, then the
 //! pieces), byte fallback for everything that is no piece, pieces that may span words but never end in a space,
@@ -20,7 +19,7 @@ use tokenizers::Tokenizer;
 /// Ids 0 to 4. Only `<n>` is ever found in a text; the others are plain characters there, as in gala.
 const CONTROL_PIECES: [&str; 5] = ["<pad>", "</s>", "<unk>", "<mask>", "<n>"];
 
-/// Characters that occur less often are left to the byte pieces, so that the demo exercises them.
+/// Characters that occur less often are left to the byte pieces, so that the tests exercise them.
 const MIN_CHARACTER_COUNT: usize = 4;
 /// Longest piece in characters, SentencePiece's own limit.
 const MAX_PIECE_CHARACTERS: usize = 16;
@@ -38,7 +37,7 @@ pub fn texts(corpus: &str) -> Result<Vec<String>> {
         .collect()
 }
 
-/// As much of `sentencepiece_model.proto` as the demo's model says; its defaults do for the rest.
+/// As much of `sentencepiece_model.proto` as the pair's model says; its defaults do for the rest.
 #[derive(prost::Message)]
 struct Model {
     #[prost(message, repeated, tag = "1")]
@@ -120,7 +119,7 @@ pub fn train(texts: &[String], vocab_size: usize) -> Result<Vec<u8>> {
 /// The `tokenizer.json` of such a model.
 pub fn convert(model: &[u8]) -> Result<String> {
     let tokenizer =
-        SentencePieceModel::from_bytes("demo.model".as_ref(), model)?.tokenizer_json()?;
+        SentencePieceModel::from_bytes("gala.model".as_ref(), model)?.tokenizer_json()?;
     // Once through the library that will read it, for the usual form.
     let tokenizer = Tokenizer::from_bytes(tokenizer.to_string()).map_err(|error| anyhow!(error))?;
     tokenizer.to_string(false).map_err(|error| anyhow!(error))
