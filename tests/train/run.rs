@@ -147,6 +147,22 @@ fn a_seed_gives_the_same_run_and_another_seed_another() {
     assert_ne!(one.eval_samples, other.eval_samples);
 }
 
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let settings = settings(Task::Induction(Induction::default()), "softmax");
+    let of = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        pool.unwrap().install(|| train(&settings))
+    };
+    let one = of(1);
+    for threads in [2, 5] {
+        let other = of(threads);
+        assert_eq!(bits(&one), bits(&other));
+        assert_eq!(one.epochs, other.epochs);
+        assert_eq!(one.evaluation, other.evaluation);
+    }
+}
+
 /// With another seed, another learning rate or a weight of its own, and beside one that diverges.
 #[test]
 fn side_by_side_each_is_as_it_would_be_alone() {
