@@ -75,9 +75,11 @@ mod write;
 pub use flow::{draw_flow, flow_figure_name};
 pub use phase_map::{MapAxis, PhaseMap, draw_phase_map, phase_map_name};
 pub use png::PIXEL_RATIO;
-pub use sweep::{SweepFigures, draw_sweep};
+pub use sweep::{SweepFigures, draw_sweep, is_sweep_figure};
 pub use train::{Training, draw_training, training_figure_names};
-pub use write::{refuse_occupied, refuse_occupied_names, replace_figures, write, write_figures};
+pub use write::{
+    refuse_occupied, refuse_occupied_names, remove_figures, replace_figures, write, write_figures,
+};
 
 /// The two kinds of sparsity whose histograms are drawn.
 const HISTOGRAMS: [Metric; 2] = [Metric::SparsityScore, Metric::MaxWeight];

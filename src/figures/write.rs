@@ -1,5 +1,6 @@
 //! The files of figures.
 
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -62,6 +63,25 @@ pub fn write_figures(figures: &[Figure], formats: &[Format], out: &Path) -> Resu
 /// What the disk does, and [`Error::Figure`] as [`write_figures`].
 pub fn replace_figures(figures: &[Figure], formats: &[Format], out: &Path) -> Result<Vec<PathBuf>> {
     put(figures, formats, out, AtomicFile::commit)
+}
+
+/// Removes the figures in `out` whose names, without their ends, `is_old` says yes to, but for the files `kept`.
+///
+/// # Errors
+/// What the disk refuses.
+pub fn remove_figures(out: &Path, kept: &[PathBuf], is_old: impl Fn(&str) -> bool) -> Result<()> {
+    for entry in fs::read_dir(out).map_err(Error::io(out))? {
+        let path = entry.map_err(Error::io(out))?.path();
+        let ends = Format::ALL.map(Format::extension);
+        let is_figure = path
+            .extension()
+            .is_some_and(|end| ends.iter().any(|e| end == *e));
+        let name = path.file_stem().and_then(|name| name.to_str());
+        if is_figure && name.is_some_and(&is_old) && !kept.contains(&path) {
+            fs::remove_file(&path).map_err(Error::io(&path))?;
+        }
+    }
+    Ok(())
 }
 
 fn put(

@@ -23,6 +23,7 @@ mod out;
 mod results;
 mod streams;
 mod sweep;
+mod sweep_disk;
 mod texts;
 mod tokenizer;
 mod train;

@@ -113,7 +113,7 @@ fn what_is_printed_and_drawn() {
     let world = world(&tiny_induction());
     let flags = ["sweep", "grid.yaml", "--out=out"];
     let finished = world
-        .run(&[&flags[..], &["--filter", "lr=1e30,0.01", "--limit=3"]].concat())
+        .run(&[&flags[..], &["--filter", "lr=1e30, 0.01", "--limit=3"]].concat())
         .succeeds();
     assert!(
         finished
@@ -230,6 +230,91 @@ parameters:
     );
 }
 
+/// Tiny models, of one layer and one head where `more` does not say otherwise.
+fn classification(more: &str) -> String {
+    format!(
+        "task: classification
+parameters:
+  {more}
+  num_layers: {{value: 1}}
+  num_heads: {{value: 1}}
+  embed_dim: {{value: 8}}
+  vocab_size: {{value: 13}}
+  num_labels: {{value: 2}}
+  seq_length: {{value: 5}}
+  num_train: {{value: 60}}
+  num_eval: {{value: 30}}
+  num_epochs: {{value: 1}}
+"
+    )
+}
+
+#[test]
+fn figures_of_earlier_calls_do_not_stay() {
+    let rates: Vec<String> = (1..=13).map(|rate| format!("{rate}e-4")).collect();
+    let rates = format!("lr: {{values: [{}]}}", rates.join(", "));
+    let world = world(&classification(&rates));
+    let flags = ["sweep", "grid.yaml", "--out=out"];
+    let limited = [&flags[..], &["--limit=2"]].concat();
+    world.run(&limited).succeeds();
+    let by_rate = world.path("out/sweep-flip-rate-by-lr.svg");
+    assert!(by_rate.is_file());
+    // What the command does not draw is not its own.
+    let others = ["sweep-notes.svg", "sweep-sparsity-by-hand.png", "lr.svg"];
+    for name in others {
+        fs::write(world.path("out").join(name), "").unwrap();
+    }
+    let all = [&flags[..], &["--json"]].concat();
+    let told = world.run(&all).succeeds().json();
+    // Thirteen values are too many to be drawn one by one.
+    assert!(!by_rate.exists());
+    let mut expected: Vec<&str> = told["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|name| name.as_str().unwrap())
+        .filter(|name| name.ends_with(".svg") || name.ends_with(".png"))
+        .chain(others)
+        .collect();
+    expected.sort_unstable();
+    let mut found = super::names(&world.path("out"));
+    found.retain(|name| name.ends_with(".svg") || name.ends_with(".png"));
+    found.sort();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn what_is_no_share_is_not_shown_as_one() {
+    let kinds = "attention_type: {values: [softmax, raw_dotproduct_unnorm, mlp_norm]}";
+    let world = world(&classification(kinds));
+    let flags = ["sweep", "grid.yaml", "--out=out"];
+    let finished = world.run(&flags).succeeds();
+    let row = |name: &str| -> Vec<&str> {
+        let mut lines = finished.stdout.lines();
+        let line = lines.find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().collect()
+    };
+    assert_ne!(row("softmax")[5], "–");
+    assert_eq!(row("raw_dotproduct_unnorm")[5], "–");
+    assert_eq!(row("mlp_norm")[5], "–");
+    assert_ne!(row("mlp_norm")[6], "–");
+    let told = world
+        .run(&[&flags[..], &["--json"]].concat())
+        .succeeds()
+        .json();
+    let shares = [0, 1, 2].map(|at| told["attention_types"][at]["sparsity_score"].is_null());
+    assert_eq!(shares, [false, true, true]);
+    let svg = |name: &str| fs::read_to_string(world.path("out").join(name)).unwrap();
+    let (sparsity, flips) = (svg("sweep-sparsity.svg"), svg("sweep-flip-rate.svg"));
+    assert!(sparsity.contains("weights may be negative"));
+    assert!(!sparsity.contains("raw dot") && flips.contains("raw dot"));
+    assert!(!flips.contains("weights may be negative"));
+    // The tables have what the paper's program logs.
+    let table = SweepTable::read(&world.path("out")).unwrap();
+    let scores = table.numbers("sparsity_score").unwrap();
+    assert!(scores.iter().all(Option::is_some), "{scores:?}");
+}
+
 #[test]
 fn what_cannot_be_is_refused() {
     let world = world(&tiny_induction());
@@ -249,6 +334,14 @@ fn what_cannot_be_is_refused() {
         (
             &["grid.yaml", "--out=out", "--filter=lr=2"],
             "which has 0.01, 0.001, 1e30",
+        ),
+        (
+            &["grid.yaml", "--out=out", "--filter", ""],
+            "--filter : needs the form key=value",
+        ),
+        (
+            &["grid.yaml", "--out=out", "--filter=lr=0.01 num_heads=2"],
+            "`0.01 num_heads=2` is no lr of this grid",
         ),
         (&["grid.yaml", "--out=out", "--limit=0"], "no run is left"),
         (&["grid.yaml", "--out=out", "--shard=7/7"], "counted from 0"),
@@ -297,7 +390,7 @@ fn every_flag_has_an_environment_twin() {
         ("ATTNSCOPE_OUT", "out"),
         ("ATTNSCOPE_JOBS", "1"),
         ("ATTNSCOPE_SHARD", "1/2"),
-        ("ATTNSCOPE_FILTER", "lr=1e-2,1e-3 attention_type=softmax"),
+        ("ATTNSCOPE_FILTER", "lr=1e-2,1e-3;attention_type=softmax"),
         ("ATTNSCOPE_LIMIT", "2"),
         ("ATTNSCOPE_JSON", "yes"),
         ("ATTNSCOPE_QUIET", "1"),

@@ -188,7 +188,15 @@ fn what_is_no_grid_is_refused_by_name() {
         ("task: [".into(), "is no YAML that can be read"),
         (
             parameters("seed: {value: 1}\n  seed: {value: 2}"),
-            "is no YAML that can be read",
+            "duplicate mapping key `seed` is not allowed here",
+        ),
+        (
+            format!("{0}---\n{0}", parameters("seed: {value: 1}")),
+            "only single YAML document expected but multiple found",
+        ),
+        (
+            parameters("aux_loss_weight: {values: [0, -0.0]}"),
+            "-0 is there twice",
         ),
         ("".into(), "grid.yaml"),
     ] {
@@ -200,8 +208,37 @@ fn what_is_no_grid_is_refused_by_name() {
             message.starts_with("grid.yaml: ") && message.contains(says),
             "{text}: {message}"
         );
+        // Nothing that only a programmer can do.
+        for foreign in ["Options", "Policy", "from_"] {
+            assert!(!message.contains(foreign), "{text}: {message}");
+        }
         assert_eq!(error.exit_code(), 2);
     }
+}
+
+#[test]
+fn a_few_runs_of_a_large_grid_are_taken() {
+    let seeds: Vec<String> = (0..3000).map(|seed| seed.to_string()).collect();
+    let rates: Vec<String> = (1..=3000).map(|rate| format!("{rate}e-4")).collect();
+    let grid = grid(&format!(
+        "task: induction\nparameters: {{seed: {{values: [{}]}}, lr: {{values: [{}]}}}}",
+        seeds.join(", "),
+        rates.join(", ")
+    ))
+    .unwrap();
+    assert_eq!(grid.runs(), 9_000_000);
+    let mut selection = Selection {
+        limit: Some(2),
+        ..Selection::default()
+    };
+    assert_eq!(selection.runs(&grid).unwrap(), [0, 1]);
+    selection.filters = vec![
+        Filter::parse("lr=0.2,7e-4", &grid).unwrap(),
+        Filter::parse("seed=2999,5", &grid).unwrap(),
+    ];
+    selection.limit = None;
+    let expected = [(5, 6), (5, 1999), (2999, 6), (2999, 1999)].map(|(s, l)| s * 3000 + l);
+    assert_eq!(selection.runs(&grid).unwrap(), expected);
 }
 
 #[test]

@@ -10,7 +10,8 @@ use std::{
 use attnscope::{
     Result,
     corpus::Shard,
-    store::sweep::{Cell, EndState, RunRecord, SweepTable},
+    figures::draw_sweep,
+    store::sweep::{Cell, EndState, HeadRecord, RunRecord, SweepDirectory, SweepTable},
     train::{
         metrics::Heads,
         run::{State, run as train},
@@ -66,14 +67,22 @@ parameters:
 struct Counter {
     stop_after: Option<usize>,
     ended: AtomicUsize,
+    planned: AtomicUsize,
     steps: AtomicUsize,
+    spared: AtomicUsize,
 }
 
 impl Watcher for Counter {
-    fn planned(&self, _: &Plan) {}
+    fn planned(&self, plan: &Plan) {
+        self.planned.store(plan.steps, Ordering::Relaxed);
+    }
 
     fn stepped(&self, steps: usize) {
         self.steps.fetch_add(steps, Ordering::Relaxed);
+    }
+
+    fn spared(&self, steps: usize) {
+        self.spared.fetch_add(steps, Ordering::Relaxed);
     }
 
     fn ended(&self, _: &RunRecord) {
@@ -98,6 +107,7 @@ fn sweep_with(
         selection,
         jobs: NonZeroUsize::new(jobs).unwrap(),
         out,
+        device_name: "cpu",
     };
     sweep::run(&request, &Device::Cpu, counter)
 }
@@ -177,6 +187,10 @@ fn tables_hold_what_single_runs_give() {
                 _ => "finished",
             };
             assert_eq!(runs.column("state").unwrap()[run], Cell::Word(state.into()));
+            assert_eq!(
+                runs.column("device").unwrap()[run],
+                Cell::Word("cpu".into())
+            );
             let of_head = |column: &str, row: usize| heads.numbers(column).unwrap()[row];
             match evaluation.map(|e| &e.heads) {
                 None => {
@@ -327,4 +341,66 @@ fn a_plan_says_what_is_done() {
     assert_eq!(plan.runs, expected);
     // 120 samples in batches of 30.
     assert_eq!((plan.done(), plan.left(), plan.steps), (4, 2, 8));
+}
+
+#[test]
+fn steps_of_runs_that_diverged_beside_others_are_not_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let grid = grid(&tiny_induction()).unwrap();
+    // The three learning rates of each attention function side by side: the last one diverges.
+    let counter = Counter::default();
+    let outcome = sweep_with(&grid, Selection::default(), 3, dir.path(), &counter).unwrap();
+    let records = outcome.published.records.values();
+    assert!(records.clone().all(|run| run.side_by_side == 3));
+    let made: u64 = records.map(|run| run.steps).sum();
+    let (planned, spared) = (counter.planned.into_inner(), counter.spared.into_inner());
+    assert_eq!(counter.steps.into_inner() as u64, made);
+    assert!(spared > 0);
+    // 120 samples in batches of 30.
+    assert_eq!((planned, made as usize + spared), (6 * 4, 6 * 4));
+}
+
+#[test]
+fn a_head_without_a_flip_rate_has_a_null() {
+    let dir = tempfile::tempdir().unwrap();
+    let grid = grid(&tiny_classification()).unwrap();
+    let mut directory = SweepDirectory::open(dir.path(), &grid, "all", None).unwrap();
+    for index in 0..grid.runs() {
+        let heads = (0..grid.configuration(index).num_heads).map(|head| HeadRecord {
+            head,
+            sparsity_score: Some(0.5),
+            ..HeadRecord::default()
+        });
+        let run = RunRecord {
+            index,
+            configuration: grid.identity(index),
+            attnscope_version: "0".into(),
+            device: "cuda:1".into(),
+            state: EndState::Finished,
+            steps: 4,
+            accuracy: Some(1.0),
+            loss: Some(0.0),
+            has_learned: Some(true),
+            heads: heads.collect(),
+            seconds: 1.0,
+            side_by_side: 1,
+        };
+        directory.add(run).unwrap();
+    }
+    directory.publish().unwrap();
+    let heads = SweepTable::read(&dir.path().join("heads.parquet")).unwrap();
+    assert_eq!(heads.numbers("flip_rate").unwrap(), [None; 6]);
+    let runs = SweepTable::read(dir.path()).unwrap();
+    assert_eq!(runs.numbers("max_flip_rate").unwrap(), [None; 4]);
+    assert_eq!(runs.numbers("sparsity_score").unwrap(), [Some(0.5); 4]);
+    assert_eq!(
+        runs.column("device").unwrap()[3],
+        Cell::Word("cuda:1".into())
+    );
+    let drawn = draw_sweep(&runs).unwrap();
+    assert_eq!(
+        drawn.remarks,
+        ["there is no figure of flip rate, the largest of all heads: no run counts"]
+    );
+    assert_eq!(drawn.figures[0].name, "sweep-sparsity");
 }

@@ -71,6 +71,29 @@ fn a_run_that_cannot_be_is_found_before_anything_is_trained() {
         ..Selection::default()
     };
     assert_eq!(selection.runs(&grid).unwrap(), [0]);
+    // Nor what a limit does.
+    let first = Selection {
+        limit: Some(1),
+        ..Selection::default()
+    };
+    assert_eq!(first.runs(&grid).unwrap(), [0]);
+    assert!(Selection::default().runs(&grid).is_err());
+    // Every value is looked at, and every shape, whatever else is varied.
+    for (values, says) in [
+        (
+            "seed: {values: [0, 1]}, num_heads: {values: [2, 4, 3]}, lr: {values: [0.1, 0.2]}",
+            "no run 4 (seed 0, num_heads 3, lr 0.1): model",
+        ),
+        (
+            "seed: {values: [0, 1]}, num_heads: {values: [2, 4]}, lr: {values: [0.1, -0.2]}",
+            "no run 1 (seed 0, num_heads 2, lr -0.2): lr: -0.2 is not",
+        ),
+    ] {
+        let text = format!("task: induction\nparameters: {{{values}}}");
+        let grid = super::sweep::grid(&text).unwrap();
+        let error = Selection::default().runs(&grid).unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+    }
 }
 
 #[test]
@@ -95,16 +118,18 @@ fn a_torn_line_is_left_out_and_a_damaged_one_is_named() {
         assert_eq!(lines(&record), 6);
         assert_same_tables(&expected, &out);
     }
-    let damaged = text.replacen("\"index\"", "\"indexx\"", 1);
-    fs::write(&record, &damaged).unwrap();
-    let message = sweep(&grid, Selection::default(), &out)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.contains("runs.jsonl: line 1 is no run"),
-        "{message}"
-    );
-    assert_eq!(fs::read_to_string(&record).unwrap(), damaged);
+    // The last line is whole, too, if it has its end.
+    for (at, line) in [(0, 1), (last, 6)] {
+        let (before, after) = text.split_at(at);
+        let damaged = format!("{before}{}", after.replacen("\"index\"", "\"indexx\"", 1));
+        fs::write(&record, &damaged).unwrap();
+        let message = sweep(&grid, Selection::default(), &out)
+            .unwrap_err()
+            .to_string();
+        let says = format!("runs.jsonl: line {line} is no run");
+        assert!(message.contains(&says), "{message}");
+        assert_eq!(fs::read_to_string(&record).unwrap(), damaged);
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::terminal;
 use crate::{
     Error, Result,
     corpus::Shard,
-    figures::{Format, draw_sweep, replace_figures},
+    figures::{Format, draw_sweep, is_sweep_figure, remove_figures, replace_figures},
     scan::device::open,
     store::sweep::{EndState, HEADS, RUNS, RunRecord, SWEEP_JSON, SweepTable},
     train::sweep::{self, Filter, Grid, Outcome, Request, Selection},
@@ -48,8 +48,8 @@ pub struct Args {
     #[arg(long, env = "ATTNSCOPE_SHARD", value_name = "I/N")]
     shard: Option<Shard>,
 
-    /// Train only runs with one of these values of a key; again for another key
-    #[arg(long, env = "ATTNSCOPE_FILTER", value_name = "KEY=V1,V2,…", value_delimiter = ' ', action = ArgAction::Append)]
+    /// Train only runs with one of these values of a key; again for another key (in the variable: after a semicolon)
+    #[arg(long, env = "ATTNSCOPE_FILTER", value_name = "KEY=V1,V2,…", value_delimiter = ';', action = ArgAction::Append)]
     filter: Vec<String>,
 
     /// Train only the first N runs that the filters leave
@@ -68,7 +68,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
     let grid = Grid::named(&args.grid)?;
-    let filters = args.filter.iter().filter(|text| !text.is_empty());
+    let filters = args.filter.iter();
     let selection = Selection {
         filters: filters
             .map(|text| Filter::parse(text, &grid))
@@ -86,12 +86,13 @@ pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         (Some(out), false) => {
-            let (device, _) = open(&args.device)?;
+            let (device, device_name) = open(&args.device)?;
             let request = Request {
                 grid: &grid,
                 selection,
                 jobs: args.jobs.unwrap_or_else(|| jobs(&device)),
                 out,
+                device_name: &device_name,
             };
             Ok(train(&request, &device, args.json, quiet)?)
         }
@@ -115,15 +116,18 @@ fn train(request: &Request<'_>, device: &Device, is_json: bool, quiet: bool) -> 
     progress.finish();
     let outcome = outcome?;
     let mut files = vec![SWEEP_JSON.into(), RUNS.into(), HEADS.into()];
-    files.extend(draw(request)?);
+    let drawn = draw(request);
+    files.extend(drawn.iter().flatten().cloned());
+    // A disk that is full takes nothing from what is printed.
     terminal::print(&match is_json {
         true => format!("{}\n", text::to_json(request.grid, &outcome, &files)),
         false => text::to_text(request.grid, &outcome),
     })?;
+    drawn?;
     Ok(finished(request, &outcome))
 }
 
-/// Draws the tables that were just written, and says which files that makes.
+/// Draws the tables that were just written in place of the figures of earlier ones, and says which files that makes.
 fn draw(request: &Request<'_>) -> Result<Vec<String>> {
     let table = SweepTable::read(&request.out.join(RUNS))?;
     let written = draw_sweep(&table).and_then(|drawn| {
@@ -132,19 +136,19 @@ fn draw(request: &Request<'_>) -> Result<Vec<String>> {
         }
         replace_figures(&drawn.figures, &Format::ALL, request.out)
     });
-    match written {
-        Ok(files) => {
-            let names = files.iter().filter_map(|path| path.file_name());
-            Ok(names
-                .map(|name| name.to_string_lossy().into_owned())
-                .collect())
-        }
+    let files = match written {
+        Ok(files) => files,
         Err(error @ Error::Figure { .. }) => {
             tracing::warn!("{error}; the tables have everything");
-            Ok(Vec::new())
+            Vec::new()
         }
-        Err(error) => Err(error),
-    }
+        Err(error) => return Err(error),
+    };
+    remove_figures(request.out, &files, is_sweep_figure)?;
+    let names = files.iter().filter_map(|path| path.file_name());
+    Ok(names
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect())
 }
 
 /// The exit code, with what there is to say about it.

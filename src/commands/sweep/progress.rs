@@ -79,13 +79,13 @@ impl Watcher for SweepProgress<'_> {
         self.bar.inc(steps as u64);
     }
 
+    fn spared(&self, steps: usize) {
+        self.steps_left.fetch_sub(steps, Ordering::Relaxed);
+        self.bar.dec_length(steps as u64);
+    }
+
     fn ended(&self, run: &RunRecord) {
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
-        // A run that diverged does not make the rest of its steps.
-        let all = self.grid.configuration(run.index).settings().steps();
-        let not_made = all.saturating_sub(run.steps as usize);
-        self.steps_left.fetch_sub(not_made, Ordering::Relaxed);
-        self.bar.dec_length(not_made as u64);
         self.tell_counts(done);
         let total = self.total.load(Ordering::Relaxed);
         let steps = self.steps_done.load(Ordering::Relaxed) as f64;

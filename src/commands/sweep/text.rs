@@ -12,7 +12,7 @@ use crate::{
 
 /// The runs of the selection that ended, with one attention function.
 struct Group<'a> {
-    name: &'static str,
+    kind: AttentionKind,
     runs: Vec<&'a RunRecord>,
 }
 
@@ -21,13 +21,13 @@ fn groups<'a>(grid: &Grid, outcome: &'a Outcome) -> Vec<Group<'a>> {
     let runs: Vec<&RunRecord> = selected
         .filter_map(|(run, _)| outcome.published.records.get(run))
         .collect();
-    let kind = |run: &RunRecord| grid.configuration(run.index).attention_type.name();
+    let kind = |run: &RunRecord| grid.configuration(run.index).attention_type;
     let groups = AttentionKind::ALL.into_iter().map(|one| Group {
-        name: one.name(),
+        kind: one,
         runs: runs
             .iter()
             .copied()
-            .filter(|run| kind(run) == one.name())
+            .filter(|run| kind(run) == one)
             .collect(),
     });
     groups.filter(|group| !group.runs.is_empty()).collect()
@@ -65,7 +65,11 @@ impl Group<'_> {
         }))
     }
 
+    /// `None` where weights may be negative, so that the largest is no share.
     fn sparsity(&self) -> Option<f64> {
+        if self.kind.has_signed_weights() {
+            return None;
+        }
         let score = |head: &HeadRecord| head.sparsity_score;
         mean(self.runs.iter().filter_map(|run| {
             let scores: Option<Vec<f64>> = run.heads.iter().map(score).collect();
@@ -91,7 +95,7 @@ pub fn to_json(grid: &Grid, outcome: &Outcome, files: &[String]) -> Value {
     let diverged: usize = groups.iter().map(Group::diverged).sum();
     let kinds = groups.iter().map(|group| {
         let mut told = json!({
-            "attention_type": group.name,
+            "attention_type": group.kind.name(),
             "runs": group.runs.len(),
             "diverged": group.diverged(),
             "learned": group.learned().count(),
@@ -139,7 +143,7 @@ pub fn to_text(grid: &Grid, outcome: &Outcome) -> String {
         let _ = write!(
             text,
             "{:<21}  {:>4}  {:>8}  {:>7}  {:>8}",
-            group.name,
+            group.kind.name(),
             group.runs.len(),
             group.diverged(),
             group.learned().count(),

@@ -21,9 +21,9 @@ const COUNT_SIZE: f64 = 9.0;
 
 /// How to read a figure.
 pub(super) const EXPLANATION: &str = "Bars: means over runs, with one standard error where there are several; \
-    the number above: how many runs. A mean beyond the axis is written in place of its bar";
+    the number above: how many runs";
 
-/// The numbers of some runs, by attention function.
+/// The numbers of some runs, each within [0, 1], by attention function.
 pub(super) struct Plot {
     label: String,
     /// Of each of [`FAMILIES`]: normalised, and not.
@@ -83,20 +83,7 @@ fn bar(canvas: &Canvas<'_>, frame: &Frame<'_>, x: f64, kind: usize, values: &[f6
     let colour = of_model(kind);
     let (middle, bottom) = frame.at(x, 0.0);
     let mut above = bottom;
-    let mean = mean(values);
-    let is_within = |mean: f64| (0.0..=frame.y.high).contains(&mean);
-    if let Some((mean, _)) = mean.filter(|(mean, _)| !is_within(*mean)) {
-        // Weights that may be negative give shares of any size.
-        let place = (middle, bottom - 3.0 - COUNT_SIZE * 1.2);
-        canvas.text(
-            place,
-            &format!("{mean:.1}"),
-            COUNT_SIZE,
-            Anchor::Middle,
-            INK,
-        )?;
-    }
-    if let Some((mean, error)) = mean.filter(|(mean, _)| is_within(*mean)) {
+    if let Some((mean, error)) = mean(values) {
         let (left, top) = frame.at(x - BAR / 2.0, mean);
         let (right, _) = frame.at(x + BAR / 2.0, mean);
         let area = Area {

@@ -11,6 +11,7 @@ use super::sheet;
 use crate::Result;
 use crate::store::sweep::{Cell, SweepTable};
 use crate::train::metrics::LEARNED_ACCURACY;
+use crate::train::sweep::Key;
 
 /// A key with more values is not drawn value by value.
 const MOST_PLOTS: usize = 12;
@@ -34,6 +35,8 @@ struct Measure {
     axis: &'static str,
     /// Whether runs that have not learned the task are left out, as the paper does.
     needs_learned: bool,
+    /// Whether runs are left out whose weights may be negative.
+    needs_shares: bool,
 }
 
 const SINKS: Measure = Measure {
@@ -42,6 +45,7 @@ const SINKS: Measure = Measure {
     title: "Sink heads in the last layer",
     axis: "share of sink heads in the last layer",
     needs_learned: true,
+    needs_shares: false,
 };
 const FLIPS: Measure = Measure {
     file: "sweep-flip-rate",
@@ -49,6 +53,7 @@ const FLIPS: Measure = Measure {
     title: "Flip rate",
     axis: "flip rate, the largest of all heads",
     needs_learned: false,
+    needs_shares: false,
 };
 const SPARSITY: Measure = Measure {
     file: "sweep-sparsity",
@@ -56,8 +61,11 @@ const SPARSITY: Measure = Measure {
     title: "Sparsity of the row of CLS",
     axis: "sparsity score, mean of all heads",
     needs_learned: false,
+    needs_shares: true,
 };
 const ACCURACY: &str = "sweep-accuracy";
+/// Keys whose values are drawn together.
+const TOGETHER: [&str; 2] = ["num_layers", "num_heads"];
 
 /// Draws the runs of a `runs.parquet`:
 /// - of induction `sweep-sink-heads` (Figure 4: the share of sink heads in the last layer, of runs that have learned the
@@ -65,6 +73,8 @@ const ACCURACY: &str = "sweep-accuracy";
 /// - each of these again for every value of every key that has several, as `…-by-<key>`, and of classification by layers
 ///   and heads together;
 /// - `sweep-accuracy`.
+///
+/// Functions whose weights may be negative are not in `sweep-sparsity`: their largest weight is no share of the row.
 ///
 /// A bar is the mean over runs, and what stands on it one standard error. Without a run that counts there is no figure.
 ///
@@ -87,9 +97,10 @@ pub fn draw_sweep(table: &SweepTable) -> Result<SweepFigures> {
     let mut later = Vec::new();
     for measure in measures {
         let values = table.numbers(measure.column)?;
-        let value = |run: &Run| match measure.needs_learned && !run.has_learned {
-            true => None,
-            false => values[run.row],
+        let value = |run: &Run| {
+            let is_left_out = measure.needs_learned && !run.has_learned
+                || measure.needs_shares && run.has_signed_weights;
+            values[run.row].filter(|_| !is_left_out)
         };
         let figure = |name: String, title: String, plots: Vec<Plot>| {
             Bars {
@@ -114,9 +125,8 @@ pub fn draw_sweep(table: &SweepTable) -> Result<SweepFigures> {
             .figures
             .push(figure(measure.file.into(), title, vec![one])?);
         let mut splits: Vec<Vec<&str>> = runs.varied.iter().map(|key| vec![key.as_str()]).collect();
-        let both = ["num_layers", "num_heads"];
-        if both.iter().all(|key| runs.varied.iter().any(|k| k == key)) {
-            splits.insert(0, both.to_vec());
+        if (TOGETHER.iter()).all(|key| runs.varied.iter().any(|k| k == key)) {
+            splits.insert(0, TOGETHER.to_vec());
         }
         for keys in splits {
             let groups = runs.groups(&keys);
@@ -132,13 +142,31 @@ pub fn draw_sweep(table: &SweepTable) -> Result<SweepFigures> {
                 .into_iter()
                 .map(|(label, members)| Plot::of(label, members.into_iter(), &value));
             let title = format!("{} by {}", measure.title, keys.join(" and "));
-            let name = format!("{}-by-{}", measure.file, keys.join("-"));
+            let name = split_name(measure.file, &keys);
             later.push(figure(name, title, plots.collect())?);
         }
     }
     drawn.figures.push(accuracy(&runs, table)?.draw(&ruler)?);
     drawn.figures.extend(later);
     Ok(drawn)
+}
+
+fn split_name(file: &str, keys: &[&str]) -> String {
+    format!("{file}-by-{}", keys.join("-"))
+}
+
+/// Whether [`draw_sweep`] gives figures this name, for one table or another.
+pub fn is_sweep_figure(name: &str) -> bool {
+    if name == ACCURACY {
+        return true;
+    }
+    let mut files = [SINKS, FLIPS, SPARSITY].into_iter().map(|one| one.file);
+    files.any(|file| {
+        let mut keys = Key::ALL.into_iter();
+        name == file
+            || name == split_name(file, &TOGETHER)
+            || keys.any(|key| name == split_name(file, &[key.name()]))
+    })
 }
 
 fn accuracy(runs: &Runs, table: &SweepTable) -> Result<Bars> {
@@ -175,7 +203,15 @@ fn note(runs: &Runs, measure: &Measure) -> String {
         ),
         false => String::new(),
     };
-    format!("{}{left_out}{}", bars::EXPLANATION, diverged(runs))
+    let is_signed = runs.runs.iter().any(|run| run.has_signed_weights);
+    let signed = match measure.needs_shares && is_signed {
+        true => {
+            ". Left out: functions whose weights may be negative, as the largest is then no share of the row"
+        }
+        false => "",
+    };
+    let diverged = diverged(runs);
+    format!("{}{left_out}{signed}{diverged}", bars::EXPLANATION)
 }
 
 fn diverged(runs: &Runs) -> String {

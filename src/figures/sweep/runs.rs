@@ -12,6 +12,7 @@ pub(super) struct Run {
     /// Which attention function it has: a place in [`FAMILIES`].
     pub(super) family: usize,
     pub(super) is_normalized: bool,
+    pub(super) has_signed_weights: bool,
     pub(super) is_finished: bool,
     pub(super) has_learned: bool,
     /// Of the keys that have several values in the table.
@@ -81,11 +82,14 @@ impl Runs {
         let attention = table.column("attention_type")?;
         let (states, learned) = (table.column("state")?, table.column("has_learned")?);
         let runs = (0..table.rows()).filter_map(|row| {
-            let (family, is_normalized) = family(&attention[row].to_string())?;
+            let name = attention[row].to_string();
+            let (family, is_normalized) = family(&name)?;
+            let kind = AttentionKind::named(&name);
             Some(Run {
                 row,
                 family,
                 is_normalized,
+                has_signed_weights: kind.is_some_and(AttentionKind::has_signed_weights),
                 is_finished: is(&states[row], "finished"),
                 has_learned: learned[row] == Cell::Bool(true),
                 values: columns.iter().map(|cells| cells[row].to_string()).collect(),

@@ -35,6 +35,10 @@ pub struct SweepDirectory<'a> {
     shard: Option<Shard>,
     record: File,
     record_path: PathBuf,
+    /// Bytes of the record's whole lines.
+    whole: u64,
+    /// Whether something may follow them.
+    is_torn: bool,
     /// Of all shards, as far as they are known here.
     records: BTreeMap<usize, RunRecord>,
     /// Until it is closed, nobody else computes this shard.
@@ -68,6 +72,10 @@ impl<'a> SweepDirectory<'a> {
         remove_leftovers(dir)?;
         let is_new = !claim(dir, grid)?;
         let lock = lock_shard(dir, &selection, shard)?;
+        if is_new {
+            // Before the record, which without it nobody can continue.
+            write_manifest(dir, grid, &selection, shard, &BTreeMap::new())?;
+        }
         let record_path = dir.join(shard_name(RECORD, shard, ".jsonl"));
         let lines = record::read(&record_path)?;
         let record = OpenOptions::new()
@@ -75,16 +83,6 @@ impl<'a> SweepDirectory<'a> {
             .append(true)
             .open(&record_path)
             .map_err(Error::io(&record_path))?;
-        if lines.is_torn {
-            tracing::warn!(
-                "{}: the last line was torn by a crash and is left out",
-                record_path.display()
-            );
-            record
-                .set_len(lines.whole)
-                .and_then(|()| record.sync_all())
-                .map_err(Error::io(&record_path))?;
-        }
         sync_directory(dir)?;
         let mut directory = Self {
             dir: dir.to_path_buf(),
@@ -93,13 +91,19 @@ impl<'a> SweepDirectory<'a> {
             shard,
             record,
             record_path,
+            whole: lines.whole,
+            is_torn: lines.is_torn,
             records: BTreeMap::new(),
             _lock: lock,
         };
-        directory.records = directory.gather()?;
-        if is_new {
-            directory.write_manifest(&directory.records)?;
+        if lines.is_torn {
+            tracing::warn!(
+                "{}: the last line was torn by a crash and is left out",
+                directory.record_path.display()
+            );
+            directory.cut()?;
         }
+        directory.records = directory.gather()?;
         drop(turn);
         Ok(directory)
     }
@@ -112,17 +116,34 @@ impl<'a> SweepDirectory<'a> {
     /// Adds a run for good: when this returns, it is on the disk.
     ///
     /// # Errors
-    /// What the disk refuses.
+    /// What the disk refuses; the run is then not there.
     pub fn add(&mut self, run: RunRecord) -> Result<()> {
-        let failed = Error::io(&self.record_path);
         let mut line = serde_json::to_vec(&run)
             .map_err(|error| Error::io(&self.record_path)(std::io::Error::other(error)))?;
         line.push(b'\n');
-        self.record
-            .write_all(&line)
-            .and_then(|()| self.record.sync_data())
-            .map_err(failed)?;
+        if self.is_torn {
+            self.cut()?;
+        }
+        let written = self.record.write_all(&line);
+        if let Err(error) = written.and_then(|()| self.record.sync_data()) {
+            // Behind half a line there must be no other. What cannot be cut off now is so before the next one, or by
+            // whoever opens the record.
+            self.is_torn = true;
+            let _ = self.cut();
+            return Err(Error::io(&self.record_path)(error));
+        }
+        self.whole += line.len() as u64;
         self.records.insert(run.index, run);
+        Ok(())
+    }
+
+    /// Takes from the record what follows its whole lines.
+    fn cut(&mut self) -> Result<()> {
+        self.record
+            .set_len(self.whole)
+            .and_then(|()| self.record.sync_all())
+            .map_err(Error::io(&self.record_path))?;
+        self.is_torn = false;
         Ok(())
     }
 
@@ -141,31 +162,37 @@ impl<'a> SweepDirectory<'a> {
         let provenance = provenance.into_iter().collect();
         tables::write_runs(&self.dir.join(RUNS), self.grid, &records, &provenance)?;
         tables::write_heads(&self.dir.join(HEADS), self.grid, &records, &provenance)?;
-        self.write_manifest(&records)?;
+        write_manifest(&self.dir, self.grid, &self.selection, self.shard, &records)?;
         Ok(Published {
             records,
             _lock: turn,
         })
     }
 
-    fn write_manifest(&self, records: &BTreeMap<usize, RunRecord>) -> Result<()> {
-        let ended = |state: EndState| records.values().filter(|run| run.state == state).count();
-        let manifest = json!({
-            "attnscope_version": env!("CARGO_PKG_VERSION"),
-            "grid": self.grid.fingerprint(),
-            "selection": self.selection,
-            "shard": self.shard,
-            "runs": self.grid.runs(),
-            "finished": ended(EndState::Finished),
-            "diverged": ended(EndState::Diverged),
-            "left": self.grid.runs() - records.len(),
-        });
-        write_json(&self.dir.join(SWEEP_JSON), &manifest)
-    }
-
     fn gather(&self) -> Result<BTreeMap<usize, RunRecord>> {
         gather_files(&self.dir, self.grid)
     }
+}
+
+fn write_manifest(
+    dir: &Path,
+    grid: &Grid,
+    selection: &Value,
+    shard: Option<Shard>,
+    records: &BTreeMap<usize, RunRecord>,
+) -> Result<()> {
+    let ended = |state: EndState| records.values().filter(|run| run.state == state).count();
+    let manifest = json!({
+        "attnscope_version": env!("CARGO_PKG_VERSION"),
+        "grid": grid.fingerprint(),
+        "selection": selection,
+        "shard": shard,
+        "runs": grid.runs(),
+        "finished": ended(EndState::Finished),
+        "diverged": ended(EndState::Diverged),
+        "left": grid.runs() - records.len(),
+    });
+    write_json(&dir.join(SWEEP_JSON), &manifest)
 }
 
 /// The runs that ended, by number, of all shards in `dir`. A directory that is not there, or holds no sweep, has none.

@@ -7,7 +7,7 @@
 //! | `runs.parquet`, `heads.parquet` | tables of all records in the directory, by the number of the run |
 //!
 //! A sweep of many thousand runs is a few files like this, and a crash loses the runs on their way alone: lines are only
-//! ever added, one that a crash has torn is the last one and does not count, and tables are made anew from the records
+//! ever added, one that a crash has torn is the last one, has no line break and does not count, and tables are made anew from the records
 //! and replaced as a whole. Each shard adds to a record of its own, so that shards can share a directory or be brought
 //! together by copying their records into one. The tables always hold everything that the directory has.
 //!

@@ -38,6 +38,8 @@ pub struct RunRecord {
     pub configuration: Fingerprint,
     /// Version of attnscope that trained it.
     pub attnscope_version: String,
+    /// What computed it: `cpu`, `cuda:N` or `metal`.
+    pub device: String,
     /// How it ended.
     pub state: EndState,
     /// Steps of the optimiser.
@@ -118,7 +120,7 @@ pub(super) struct Lines {
 /// Reads the record `path`; nothing, if it is not there.
 ///
 /// # Errors
-/// [`Error::Parquet`] for what no crash has done: a line that is none, and not the last one.
+/// [`Error::Parquet`] for what no crash has done: a line that has its end and is no run.
 pub(super) fn read(path: &Path) -> Result<Lines> {
     let bytes = match fs::read(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
@@ -129,28 +131,20 @@ pub(super) fn read(path: &Path) -> Result<Lines> {
         whole: 0,
         is_torn: false,
     };
-    let mut at = 0;
     for (number, line) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
-        at += line.len();
-        let record = match line.ends_with(b"\n") {
-            true => serde_json::from_slice(line).map_err(|error| error.to_string()),
-            false => Err("it has no end".into()),
-        };
-        match record {
-            Ok(record) => {
-                lines.records.push(record);
-                lines.whole = at as u64;
-            }
-            Err(_) if at == bytes.len() => lines.is_torn = true,
-            Err(message) => {
-                return Err(damaged(
-                    path,
-                    format!(
-                        "line {number} is no run: {message}; remove the line, and the run is trained again"
-                    ),
-                ));
-            }
+        // Only the last one can be without.
+        if !line.ends_with(b"\n") {
+            lines.is_torn = true;
+            break;
         }
+        let record = serde_json::from_slice(line).map_err(|error| {
+            let message = format!(
+                "line {number} is no run: {error}; remove the line, and the run is trained again"
+            );
+            damaged(path, message)
+        })?;
+        lines.records.push(record);
+        lines.whole += line.len() as u64;
     }
     Ok(lines)
 }

@@ -17,9 +17,11 @@ type Records = BTreeMap<usize, RunRecord>;
 /// Writes a row for each run, by number: `index` and `task`; all keys of its configuration; `state` (`finished` or
 /// `diverged`), `steps`, `accuracy`, `loss`, `has_learned`; of induction `sink_share` and `sink_share_last_layer` (sinks
 /// among its heads), of classification `sparsity_score` (the mean over heads) and `max_flip_rate`; `non_finite_rows`;
-/// `attnscope_version`; and `seconds` that it and the others took with which it was trained, `side_by_side` in all.
+/// `attnscope_version` and `device`; and `seconds` that it and the others took with which it was trained, `side_by_side` in all.
 ///
-/// What a run that diverged does not have is null, and so is a mean with a score that is no number.
+/// What a run that diverged does not have is null, and so is what has no number: the mean of scores of which one is
+/// none, the flip rate where all samples have one label. Of attention functions whose weights may be negative,
+/// `sparsity_score` is no share; it is there as the paper's program logs it.
 pub(super) fn write_runs(
     path: &Path,
     grid: &Grid,
@@ -68,6 +70,7 @@ pub(super) fn write_runs(
             "attnscope_version",
             runs().map(|run| run.attnscope_version.as_str()),
         ),
+        Column::words("device", runs().map(|run| run.device.as_str())),
         Column::float64("seconds", runs().map(|run| run.seconds)),
         Column::int32("side_by_side", runs().map(|run| run.side_by_side as i32)),
     ]);

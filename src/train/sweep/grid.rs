@@ -141,7 +141,7 @@ impl Grid {
     }
 
     /// Which value of each axis a run has.
-    pub(super) fn places(&self, run: usize) -> Vec<usize> {
+    fn places(&self, run: usize) -> Vec<usize> {
         let mut left = run;
         let mut places: Vec<usize> = (self.axes.iter().rev())
             .map(|axis| {
@@ -152,6 +152,20 @@ impl Grid {
             .collect();
         places.reverse();
         places
+    }
+
+    /// The first run that can be trained side by side with this one: with the first value of every key that is
+    /// [free in a shape](Key::is_free_in_a_shape).
+    pub(super) fn shape(&self, run: usize) -> usize {
+        let (mut left, mut stride, mut shape) = (run, 1, 0);
+        for axis in self.axes.iter().rev() {
+            if !axis.key.is_free_in_a_shape() {
+                shape += left % axis.values.len() * stride;
+            }
+            left /= axis.values.len();
+            stride *= axis.values.len();
+        }
+        shape
     }
 
     /// The configuration of a run.

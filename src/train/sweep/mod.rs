@@ -59,6 +59,8 @@ pub struct Request<'a> {
     pub jobs: NonZeroUsize,
     /// The directory; one with runs of the same grid is continued.
     pub out: &'a Path,
+    /// What the device is called in the records.
+    pub device_name: &'a str,
 }
 
 /// Somebody who follows a sweep. Runs that are trained at a time call from threads of their own.
@@ -66,8 +68,11 @@ pub trait Watcher: Sync {
     /// What there is to do.
     fn planned(&self, plan: &Plan);
 
-    /// So many more steps are made, those of all runs counted together.
+    /// So many more steps are made, those of all runs that are on their way counted together.
     fn stepped(&self, steps: usize);
+
+    /// So many steps are not made, because a run diverged.
+    fn spared(&self, steps: usize);
 
     /// A run is over and kept.
     fn ended(&self, run: &RunRecord);
@@ -90,7 +95,8 @@ pub struct Outcome {
 
 /// Trains all runs of the selection that have not ended yet, keeps each as soon as it is over, and makes the tables.
 ///
-/// What becomes of a run does not depend on which others are trained beside it, nor on interruptions.
+/// What becomes of a run does not depend on which others are trained beside it, nor on interruptions: on a CPU bit for
+/// bit, on a GPU but for rounding.
 ///
 /// # Errors
 /// [`Error::Grid`](crate::Error::Grid) and [`Error::Usage`](crate::Error::Usage) for a selection that cannot be, before

@@ -1,6 +1,6 @@
 //! Which runs are trained together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::grid::Grid;
 use crate::store::sweep::{EndState, RunRecord};
@@ -25,19 +25,17 @@ impl Plan {
         let ended = |run: usize| records.get(&run).map(|record| record.state);
         let runs: Vec<_> = selected.iter().map(|&run| (run, ended(run))).collect();
         let mut shapes: Vec<Vec<usize>> = Vec::new();
-        let mut known: BTreeMap<Vec<usize>, usize> = BTreeMap::new();
+        // Where the runs of a shape are, and how many steps each of them has.
+        let mut known: HashMap<usize, (usize, usize)> = HashMap::new();
         let mut steps = 0usize;
         for &(run, _) in runs.iter().filter(|(_, ended)| ended.is_none()) {
-            let axes = grid.axes().iter().zip(grid.places(run));
-            let shape = axes
-                .filter(|(axis, _)| !axis.key.is_free_in_a_shape())
-                .map(|(_, place)| place);
-            let at = *known.entry(shape.collect()).or_insert_with(|| {
+            let (at, of_run) = *known.entry(grid.shape(run)).or_insert_with(|| {
                 shapes.push(Vec::new());
-                shapes.len() - 1
+                let settings = grid.configuration(run).settings();
+                (shapes.len() - 1, settings.steps())
             });
             shapes[at].push(run);
-            steps = steps.saturating_add(grid.configuration(run).settings().steps());
+            steps = steps.saturating_add(of_run);
         }
         Self {
             runs,

@@ -1,5 +1,7 @@
 //! Which runs of a grid are wanted.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 
 use super::{
@@ -55,10 +57,8 @@ impl Filter {
         })
     }
 
-    fn takes(&self, values: &[(Key, &Value)]) -> bool {
-        values
-            .iter()
-            .any(|(key, value)| *key == self.key && self.values.contains(value))
+    fn takes(&self, key: Key, value: &Value) -> bool {
+        key != self.key || self.values.contains(value)
     }
 
     /// As it is typed.
@@ -91,18 +91,11 @@ impl Selection {
     /// Their numbers, ascending.
     ///
     /// # Errors
-    /// [`Error::Grid`] if one of those that the filters take can be no run, whatever limit and shard are;
-    /// [`Error::Usage`] if nothing is left, or less than one run for each shard.
+    /// [`Error::Grid`] if one of those that filters and limit leave can be no run, whatever the shard is; runs that are
+    /// not wanted need not be possible. [`Error::Usage`] if nothing is left, or less than one run for each shard.
     pub fn runs(&self, grid: &Grid) -> Result<Vec<usize>> {
-        let takes = |run: &usize| {
-            let values = grid.values(*run);
-            self.filters.iter().all(|filter| filter.takes(&values))
-        };
-        let mut runs: Vec<usize> = (0..grid.runs()).filter(takes).collect();
-        for &run in &runs {
-            grid.settings(run)?;
-        }
-        runs.truncate(self.limit.unwrap_or(usize::MAX));
+        let runs = self.first_runs(grid);
+        check(grid, &runs)?;
         if runs.is_empty() {
             return Err(Error::Usage(
                 "no run is left; let --filter and --limit take at least one".into(),
@@ -119,10 +112,59 @@ impl Selection {
         }
     }
 
+    /// Those that filters and limit leave, ascending.
+    fn first_runs(&self, grid: &Grid) -> Vec<usize> {
+        // Of each axis, the places of the values that all filters take: the runs are their combinations.
+        let axes: Vec<(usize, Vec<usize>)> = (grid.axes().iter())
+            .map(|axis| {
+                let takes = |place: &usize| {
+                    let mut filters = self.filters.iter();
+                    filters.all(|filter| filter.takes(axis.key, &axis.values[*place]))
+                };
+                let count = axis.values.len();
+                (count, (0..count).filter(takes).collect())
+            })
+            .collect();
+        // No more than the grid has.
+        let all = axes.iter().map(|(_, places)| places.len()).product();
+        (0..self.limit.unwrap_or(all).min(all))
+            .map(|number| {
+                let (mut left, mut stride, mut run) = (number, 1, 0);
+                for (count, places) in axes.iter().rev() {
+                    run += places[left % places.len()] * stride;
+                    left /= places.len();
+                    stride *= count;
+                }
+                run
+            })
+            .collect()
+    }
+
     pub(super) fn record(&self) -> SelectionRecord {
         SelectionRecord {
             filters: self.filters.iter().map(Filter::text).collect(),
             limit: self.limit,
         }
     }
+}
+
+/// Fails unless all these runs can be. Keys that are free in a shape are checked by themselves, in whatever shape: so it
+/// is enough to look at one run of each shape, and one with each of their values.
+fn check(grid: &Grid, runs: &[usize]) -> Result<()> {
+    let (mut shapes, mut free) = (HashSet::new(), HashSet::new());
+    for &run in runs {
+        let is_new_shape = shapes.insert(grid.shape(run));
+        let mut is_new_value = false;
+        let mut left = run;
+        for (at, axis) in grid.axes().iter().rev().enumerate() {
+            if axis.key.is_free_in_a_shape() && axis.values.len() > 1 {
+                is_new_value |= free.insert((at, left % axis.values.len()));
+            }
+            left /= axis.values.len();
+        }
+        if is_new_shape || is_new_value {
+            grid.settings(run)?;
+        }
+    }
+    Ok(())
 }

@@ -14,14 +14,14 @@ use std::{
 
 use candle_core::Device;
 
-use super::{Grid, Plan, Request, Watcher};
+use super::{Plan, Request, Watcher};
 use crate::{
     Error, Result,
     store::sweep::{EndState, HeadRecord, RunRecord, SweepDirectory},
     train::{
         Settings,
         metrics::{Evaluation, Heads},
-        run::{self, Epoch, State, Trained, run_all},
+        run::{self, Epoch, State, run_all},
     },
 };
 
@@ -56,7 +56,7 @@ pub(super) fn train(
                 let (answers, has_failed) = (answers.clone(), &has_failed);
                 scope.spawn(move || {
                     let follower = Follower::new(watcher, has_failed, runs.len());
-                    let train = || batch(request.grid, runs, device, &follower);
+                    let train = || batch(request, runs, device, &follower);
                     let answer = panic::catch_unwind(AssertUnwindSafe(train));
                     // Nobody listens only after a panic elsewhere.
                     let _ = answers.send((runs.len(), answer));
@@ -83,13 +83,13 @@ pub(super) fn train(
                     panic::resume_unwind(panicked);
                 }
             };
-            let kept = kept.and_then(|()| {
-                if tables.elapsed() >= TABLES_EVERY {
-                    directory.publish()?;
-                    tables = Instant::now();
+            if tables.elapsed() >= TABLES_EVERY {
+                // What cannot be written now may be at the end, which says so otherwise.
+                if let Err(error) = directory.publish() {
+                    tracing::warn!("the tables are not made anew for now: {error}");
                 }
-                Ok(())
-            });
+                tables = Instant::now();
+            }
             if let Err(error) = kept {
                 has_failed.store(true, Ordering::Relaxed);
                 failure.get_or_insert(error);
@@ -104,11 +104,12 @@ pub(super) fn train(
 
 /// Trains runs of one shape side by side; of those that were stopped there is no record.
 fn batch(
-    grid: &Grid,
+    request: &Request<'_>,
     runs: &[usize],
     device: &Device,
     follower: &Follower<'_>,
 ) -> Result<Vec<RunRecord>> {
+    let grid = request.grid;
     let settings = runs.iter().map(|&run| grid.settings(run));
     let settings = settings.collect::<Result<Vec<Settings>>>()?;
     let began = Instant::now();
@@ -127,13 +128,14 @@ fn batch(
         let (state, heads) = match trained.state {
             State::Stopped => return None,
             State::Diverged => (EndState::Diverged, Vec::new()),
-            State::Finished => (EndState::Finished, heads(&trained)),
+            State::Finished => (EndState::Finished, heads(trained.evaluation.as_ref())),
         };
         let evaluation = trained.evaluation.as_ref();
         Some(RunRecord {
             index: run,
             configuration: grid.identity(run),
             attnscope_version: env!("CARGO_PKG_VERSION").into(),
+            device: request.device_name.into(),
             state,
             steps: trained.epochs.last().map_or(0, |epoch| epoch.steps as u64),
             accuracy: evaluation.map(|evaluation| evaluation.score.accuracy),
@@ -147,9 +149,11 @@ fn batch(
     Ok(records.collect())
 }
 
-fn heads(trained: &Trained) -> Vec<HeadRecord> {
+/// Numbers that are not finite are not kept: those of heads with no row that is, and flip rates where all samples have
+/// one label.
+fn heads(evaluation: Option<&Evaluation>) -> Vec<HeadRecord> {
     let finite = |number: f64| Some(number).filter(|number| number.is_finite());
-    match trained.evaluation.as_ref().map(|found| &found.heads) {
+    match evaluation.map(|found| &found.heads) {
         None => Vec::new(),
         Some(Heads::Induction(heads)) => heads
             .iter()
@@ -181,8 +185,11 @@ fn heads(trained: &Trained) -> Vec<HeadRecord> {
 struct Follower<'a> {
     watcher: &'a dyn Watcher,
     has_failed: &'a AtomicBool,
-    runs: usize,
-    told: AtomicUsize,
+    /// Runs that are on their way.
+    runs: AtomicUsize,
+    /// Steps that each of these has made, and has to make.
+    done: AtomicUsize,
+    total: AtomicUsize,
 }
 
 impl<'a> Follower<'a> {
@@ -190,21 +197,60 @@ impl<'a> Follower<'a> {
         Self {
             watcher,
             has_failed,
-            runs,
-            told: AtomicUsize::new(0),
+            runs: AtomicUsize::new(runs),
+            done: AtomicUsize::new(0),
+            total: AtomicUsize::new(0),
         }
     }
 }
 
 impl run::Watcher for Follower<'_> {
-    fn stepped(&self, done: usize, _total: usize) {
-        let before = self.told.swap(done, Ordering::Relaxed);
-        self.watcher.stepped((done - before.min(done)) * self.runs);
+    fn stepped(&self, done: usize, total: usize) {
+        self.total.store(total, Ordering::Relaxed);
+        let before = self.done.swap(done, Ordering::Relaxed);
+        let runs = self.runs.load(Ordering::Relaxed);
+        self.watcher.stepped((done - before.min(done)) * runs);
     }
 
-    fn epoch(&self, _run: usize, _epoch: &Epoch) {}
+    fn epoch(&self, _run: usize, epoch: &Epoch) {
+        let has_diverged = epoch.eval.is_none_or(|score| !score.loss.is_finite());
+        if has_diverged {
+            self.runs.fetch_sub(1, Ordering::Relaxed);
+            let total = self.total.load(Ordering::Relaxed);
+            self.watcher.spared(total.saturating_sub(epoch.steps));
+        }
+    }
 
     fn is_stopped(&self) -> bool {
         self.has_failed.load(Ordering::Relaxed) || self.watcher.is_stopped()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::metrics::{ClassificationHead, Score};
+
+    #[test]
+    fn what_is_no_number_is_not_kept() {
+        let head = ClassificationHead {
+            layer: 0,
+            head: 1,
+            sparsity_score: 0.5,
+            flip_rate: f64::NAN,
+            max_weight: 0.5,
+            total_weight: 1.0,
+            non_finite_rows: 0,
+        };
+        let score = Score {
+            loss: 0.0,
+            accuracy: 1.0,
+        };
+        let heads = heads(Some(&Evaluation {
+            score,
+            heads: Heads::Classification(vec![head]),
+        }));
+        assert_eq!((heads[0].head, heads[0].sparsity_score), (1, Some(0.5)));
+        assert_eq!(heads[0].flip_rate, None);
     }
 }

@@ -1,6 +1,6 @@
 //! The file of a grid, as W&B has it: `parameters: {name: {values: […]}}`.
 
-use std::{fmt, path::Path};
+use std::{collections::HashSet, fmt, path::Path};
 
 use serde::{
     Deserialize, Deserializer,
@@ -41,8 +41,11 @@ pub(super) fn read(path: &Path, text: &str) -> Result<Contents> {
     // YAML 1.1 takes `no`, which is a positional_type, for false.
     options.strict_booleans = true;
     options.with_snippet = false;
-    let node: Node = serde_saphyr::from_str_with_options(text, options)
-        .map_err(|failure| error(format!("is no YAML that can be read: {failure}")))?;
+    let node: Node = serde_saphyr::from_str_with_options(text, options).map_err(|failure| {
+        // In words for those who write files: by itself it tells how a program would take them all the same.
+        let failure = failure.render_with_formatter(&serde_saphyr::UserMessageFormatter);
+        error(format!("is no YAML that can be read: {failure}"))
+    })?;
     let Node::Map(entries) = node else {
         let message = "`parameters` is missing: a grid is `parameters: {name: {values: […]}}`";
         return Err(error(message.into()));
@@ -148,18 +151,27 @@ fn parameter(task: TaskName, name: &str, node: &Node) -> Result<(Key, Vec<Value>
     if scalars.is_empty() {
         return Err("`values` is empty; give at least one".into());
     }
-    let mut values: Vec<Value> = Vec::new();
+    let (mut values, mut known) = (Vec::new(), HashSet::new());
     for node in scalars {
         let text = node
             .scalar()
             .ok_or("a value must be a number, a word, true or false")?;
         let value = key.parse(text)?;
-        if values.contains(&value) {
+        if !known.insert(text_of(&value)) {
             return Err(format!("{value} is there twice"));
         }
         values.push(value);
     }
     Ok((key, values))
+}
+
+/// The same for values that are equal, and for no others.
+fn text_of(value: &Value) -> String {
+    match value {
+        // 0 and -0 are equal.
+        Value::Number(number) => (number + 0.0).to_string(),
+        other => other.to_string(),
+    }
 }
 
 /// A piece of YAML. What kind of value a scalar is, its key decides: `1e-2` is a word to one reader of YAML and a number
