@@ -11,9 +11,8 @@ use super::{
 };
 use crate::{
     Error, Result,
-    random::PythonRandom,
     store::Fingerprint,
-    train::{Configuration, Settings, tasks::Task},
+    train::{Configuration, Settings},
 };
 
 /// Runs of a grid, at most.
@@ -183,7 +182,7 @@ impl Grid {
     /// [`Error::Grid`] with what the file says of the run.
     pub fn settings(&self, run: usize) -> Result<Settings> {
         let settings = self.configuration(run).settings();
-        match check(&settings) {
+        match settings.check() {
             Ok(()) => Ok(settings),
             Err(error) => {
                 let what = match error {
@@ -238,27 +237,4 @@ fn words<'a>(values: impl Iterator<Item = (Key, &'a Value)>) -> String {
         .map(|(key, value)| format!("{} {value}", key.name()))
         .collect();
     told.join(", ")
-}
-
-/// Whether there can be such a run, to its end: what would be refused after the training is refused here.
-fn check(settings: &Settings) -> Result<()> {
-    settings.check()?;
-    // Draws nothing, and checks the sizes of the task.
-    settings.task.samples(0, &mut PythonRandom::new(0))?;
-    let invalid = crate::train::invalid;
-    match &settings.task {
-        Task::Induction(task) if task.seq_length < 5 => Err(invalid(
-            "seq_length",
-            "no position is left whose prediction is a guess; take 5 or more".into(),
-        )),
-        Task::Classification(task) if task.num_labels < 2 => Err(invalid(
-            "num_labels",
-            "a flip rate needs two labels; take 2 or more".into(),
-        )),
-        Task::Classification(_) if settings.num_eval < 2 => Err(invalid(
-            "num_eval",
-            "a flip rate needs samples of two labels; take 2 or more".into(),
-        )),
-        _ => Ok(()),
-    }
 }
