@@ -49,7 +49,7 @@ pub fn available(device: &Device) -> Option<u64> {
 /// Fails if so many bytes are not free.
 ///
 /// # Errors
-/// [`Error::DoesNotFit`](Error::DoesNotFit) with what would take less.
+/// [`Error::DoesNotFit`] with what would take less.
 pub fn check_memory(needed: u64, remedy: &str) -> Result<()> {
     match available_on_host() {
         Some(free) if free < needed => Err(Error::DoesNotFit(format!(

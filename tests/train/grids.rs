@@ -4,7 +4,7 @@ use attnscope::{
     Error,
     corpus::Shard,
     models::small_transformer::PositionEmbedding,
-    train::sweep::{Filter, Grid, Selection, TaskName},
+    train::sweep::{Filter, Grid, Selection, TaskName, plan},
 };
 
 use super::sweep::grid;
@@ -23,6 +23,22 @@ const KINDS: [&str; 12] = [
     "mlp_norm",
     "mlp_unnorm",
 ];
+
+#[test]
+fn the_examples_can_be_run() {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/sweeps");
+    let mut runs = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let grid = Grid::named(path.to_str().unwrap()).unwrap();
+        plan(&grid, &Selection::default(), None).unwrap();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        runs.push((name, grid.runs()));
+    }
+    runs.sort();
+    let expected = [("flips", 10), ("sinks", 20), ("small", 6)];
+    assert_eq!(runs, expected.map(|(name, runs)| (name.to_owned(), runs)));
+}
 
 #[test]
 fn the_paper_s_grids_are_nested_loops() {
