@@ -9,6 +9,7 @@ mod converted;
 mod datasets;
 mod demo;
 mod download;
+mod drawn;
 mod figures;
 mod flow;
 mod inspect;

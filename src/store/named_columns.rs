@@ -116,8 +116,27 @@ pub(super) fn write_new(
     sorted_by: &[&str],
     provenance: &Provenance,
 ) -> Result<()> {
+    written(path, columns, sorted_by, provenance)?.commit_new()
+}
+
+/// The same in place of a file that is there.
+pub(super) fn replace(
+    path: &Path,
+    columns: Vec<Column>,
+    sorted_by: &[&str],
+    provenance: &Provenance,
+) -> Result<()> {
+    written(path, columns, sorted_by, provenance)?.commit()
+}
+
+fn written(
+    path: &Path,
+    columns: Vec<Column>,
+    sorted_by: &[&str],
+    provenance: &Provenance,
+) -> Result<TableWriter> {
     let batch = to_batch(path, columns)?;
     let mut table = TableWriter::create(path, &batch.schema(), sorted_by, provenance)?;
     table.write_row_group(&batch)?;
-    table.commit_new()
+    Ok(table)
 }

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::arguments::{ChoiceArgs, FollowArgs, Method, flag, repeated};
 use super::output;
 use super::text::{Side, Table, count};
-use crate::commands::{progress::RunProgress, terminal};
+use crate::commands::{drawn::write_drawn, progress::RunProgress, terminal};
 use crate::figures::{MapAxis, PhaseMap, draw_phase_map, phase_map_name};
 use crate::flow::{
     experiments::{ALL, Experiment, Family},
@@ -238,7 +238,9 @@ fn write(
     write_map(&out.join(MAP), request, map, &output::provenance(&manifest))?;
     manifest.files = vec![MAP.into()];
     let drawn = draw_phase_map(&phase_map(request, map)).map(|figure| vec![figure]);
-    output::write_drawn(out, drawn, &mut manifest)?;
+    manifest
+        .files
+        .extend(write_drawn(out, drawn, "the tables")?);
     output::finish(out, manifest, began)
 }
 

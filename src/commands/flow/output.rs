@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::{Instant, SystemTime};
 
-use crate::figures::{Figure, Format, draw_flow, refuse_occupied_names, write_figures};
+use crate::commands::drawn::write_drawn;
+use crate::figures::{Format, draw_flow, refuse_occupied_names};
 use crate::flow::experiments::ALL;
 use crate::flow::trajectory::Followed;
 use crate::store::flow::{
@@ -80,37 +81,9 @@ pub fn write(out: &Path, followed: &[Followed], mut manifest: FlowManifest) -> R
     table.commit()?;
     write_summary(&out.join(SUMMARY), &runs, &provenance)?;
     manifest.files = vec![TRAJECTORIES.into(), SUMMARY.into()];
-    write_drawn(out, draw_flow(followed), &mut manifest)?;
+    let drawn = write_drawn(out, draw_flow(followed), "the tables")?;
+    manifest.files.extend(drawn);
     finish(out, manifest, began)
-}
-
-/// Writes figures beside the tables. What cannot be drawn, for example because there are too many runs for one picture, is
-/// said, and the tables stand.
-pub fn write_drawn(
-    out: &Path,
-    drawn: Result<Vec<Figure>>,
-    manifest: &mut FlowManifest,
-) -> Result<()> {
-    let written = drawn.and_then(|figures| match write_figures(&figures, &Format::ALL, out) {
-        Err(error @ Error::Figure { .. }) => {
-            tracing::warn!("{error}; there is only the SVG");
-            write_figures(&figures, &[Format::Svg], out)
-        }
-        written => written,
-    });
-    match written {
-        Ok(files) => {
-            let names = files.iter().filter_map(|path| path.file_name());
-            let names = names.map(|name| name.to_string_lossy().into_owned());
-            manifest.files.extend(names);
-            Ok(())
-        }
-        Err(error @ Error::Figure { .. }) => {
-            tracing::warn!("{error}; the tables have everything");
-            Ok(())
-        }
-        Err(error) => Err(error),
-    }
 }
 
 /// Writes `run.json`.

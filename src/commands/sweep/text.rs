@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     layers::attention::AttentionKind,
-    store::sweep::{EndState, HeadRecord, RunRecord},
+    store::sweep::{EndState, RunRecord},
     train::sweep::{Grid, Outcome, Plan, TaskName},
 };
 
@@ -50,19 +50,11 @@ impl Group<'_> {
 
     /// Of runs that have learned, the mean share of sinks in the last layer.
     fn sink_share(&self) -> Option<f64> {
-        mean(self.learned().filter_map(|run| {
-            let last = run.heads.iter().map(|head| head.layer).max();
-            let heads = run.heads.iter().filter(|head| Some(head.layer) == last);
-            let sinks: Option<Vec<bool>> = heads.map(|head| head.is_sink).collect();
-            mean(sinks?.into_iter().map(|is| f64::from(u8::from(is))))
-        }))
+        mean(self.learned().filter_map(RunRecord::sink_share_last_layer))
     }
 
     fn flip_rate(&self) -> Option<f64> {
-        mean(self.runs.iter().filter_map(|run| {
-            let rates = run.heads.iter().filter_map(|head| head.flip_rate);
-            rates.reduce(f64::max)
-        }))
+        mean(self.runs.iter().filter_map(|run| run.max_flip_rate()))
     }
 
     /// `None` where weights may be negative, so that the largest is no share.
@@ -70,11 +62,7 @@ impl Group<'_> {
         if self.kind.has_signed_weights() {
             return None;
         }
-        let score = |head: &HeadRecord| head.sparsity_score;
-        mean(self.runs.iter().filter_map(|run| {
-            let scores: Option<Vec<f64>> = run.heads.iter().map(score).collect();
-            mean(scores?.into_iter())
-        }))
+        mean(self.runs.iter().filter_map(|run| run.sparsity_score()))
     }
 }
 

@@ -7,13 +7,13 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use super::{super::terminal, repeated::repeated};
+use super::{
+    super::{drawn::write_drawn, terminal},
+    repeated::repeated,
+};
 use crate::{
     Error, Result,
-    figures::{
-        Figure, Format, Training, draw_training, refuse_occupied_names, training_figure_names,
-        write_figures,
-    },
+    figures::{Format, Training, draw_training, refuse_occupied_names, training_figure_names},
     store::{
         RUN_JSON, rfc3339,
         train::{self as tables, TrainManifest},
@@ -112,7 +112,8 @@ fn write_all(
         maps: &drawn_maps,
     });
     for figure in figures {
-        files.extend(write_drawn(out, figure)?);
+        let figure = figure.map(|figure| vec![figure]);
+        files.extend(write_drawn(out, figure, "the other files")?);
     }
     files.push(RUN_JSON.into());
     files.sort();
@@ -131,31 +132,4 @@ fn maps_of_first(trained: &Trained) -> Result<Vec<Vec<AttentionMap>>> {
     let network = trained.parameters.frozen_network()?;
     let samples = trained.eval_samples.iter().take(DRAWN);
     samples.map(|sample| maps(&network, sample)).collect()
-}
-
-/// Writes a figure beside the tables. What cannot be drawn is said, and the rest stands.
-fn write_drawn(out: &Path, figure: Result<Figure>) -> Result<Vec<String>> {
-    let written = figure.and_then(|figure| {
-        let figures = [figure];
-        match write_figures(&figures, &Format::ALL, out) {
-            Err(error @ Error::Figure { .. }) => {
-                tracing::warn!("{error}; there is only the SVG");
-                write_figures(&figures, &[Format::Svg], out)
-            }
-            written => written,
-        }
-    });
-    match written {
-        Ok(files) => {
-            let names = files.iter().filter_map(|path| path.file_name());
-            Ok(names
-                .map(|name| name.to_string_lossy().into_owned())
-                .collect())
-        }
-        Err(error @ Error::Figure { .. }) => {
-            tracing::warn!("{error}; the other files have everything");
-            Ok(Vec::new())
-        }
-        Err(error) => Err(error),
-    }
 }

@@ -8,24 +8,19 @@ use crate::{
 /// `attnscope train …` with every choice in it.
 pub fn repeated(settings: &Settings, device: &str) -> String {
     let config = &settings.config;
-    let (name, task) = match &settings.task {
-        Task::Induction(task) => (
-            "induction",
-            vec![
-                ("vocab-size", task.vocab_size.to_string()),
-                ("seq-length", task.seq_length.to_string()),
-                ("shift-query-token", task.shift_query_token.to_string()),
-                ("aux-loss-weight", task.aux_loss_weight.to_string()),
-            ],
-        ),
-        Task::Classification(task) => (
-            "classification",
-            vec![
-                ("vocab-size", task.vocab_size.to_string()),
-                ("seq-length", task.seq_length.to_string()),
-                ("num-labels", task.num_labels.to_string()),
-            ],
-        ),
+    let name = settings.task.name();
+    let task = match &settings.task {
+        Task::Induction(task) => vec![
+            ("vocab-size", task.vocab_size.to_string()),
+            ("seq-length", task.seq_length.to_string()),
+            ("shift-query-token", task.shift_query_token.to_string()),
+            ("aux-loss-weight", task.aux_loss_weight.to_string()),
+        ],
+        Task::Classification(task) => vec![
+            ("vocab-size", task.vocab_size.to_string()),
+            ("seq-length", task.seq_length.to_string()),
+            ("num-labels", task.num_labels.to_string()),
+        ],
     };
     let positional_type = match config.position_embedding_type {
         PositionEmbedding::Concat => "concat",

@@ -7,15 +7,7 @@ use crate::train::{
     Settings,
     metrics::{Evaluation, Heads, LEARNED_ACCURACY},
     run::Trained,
-    tasks::Task,
 };
-
-fn task(settings: &Settings) -> &'static str {
-    match settings.task {
-        Task::Induction(_) => "induction",
-        Task::Classification(_) => "classification",
-    }
-}
 
 /// One object; what is not a number is null. `files` are those that were written.
 pub fn to_json(settings: &Settings, trained: &Trained, files: &[String]) -> Value {
@@ -31,7 +23,7 @@ pub fn to_json(settings: &Settings, trained: &Trained, files: &[String]) -> Valu
         None => json!([]),
     };
     json!({
-        "task": task(settings),
+        "task": settings.task.name(),
         "attention_type": settings.config.attention_function.name(),
         "seed": settings.seed,
         "state": trained.state,
@@ -50,7 +42,7 @@ pub fn to_json(settings: &Settings, trained: &Trained, files: &[String]) -> Valu
 /// A line about the run, and a table of its heads.
 pub fn to_text(settings: &Settings, trained: &Trained) -> String {
     let kind = settings.config.attention_function.name();
-    let (name, seed) = (task(settings), settings.seed);
+    let (name, seed) = (settings.task.name(), settings.seed);
     let Some(evaluation) = &trained.evaluation else {
         let steps = trained.epochs.last().map_or(0, |epoch| epoch.steps);
         return format!("{name}, {kind}, seed {seed}: diverged after step {steps}\n");

@@ -11,7 +11,6 @@ use crate::{
         Settings,
         metrics::AttentionMap,
         run::{State, Trained},
-        tasks::Task,
     },
 };
 
@@ -81,10 +80,7 @@ impl Training<'_> {
     /// `induction, softmax, 2 layers × 4 heads, seed 0`.
     fn model(&self) -> String {
         let config = &self.settings.config;
-        let task = match self.settings.task {
-            Task::Induction(_) => "induction",
-            Task::Classification(_) => "classification",
-        };
+        let task = self.settings.task.name();
         let counted = |count: usize, what: &str| super::words::counted(count, what);
         format!(
             "{task}, {}, {} × {}, seed\u{a0}{}",

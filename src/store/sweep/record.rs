@@ -60,6 +60,40 @@ pub struct RunRecord {
     pub side_by_side: usize,
 }
 
+impl RunRecord {
+    /// Share of sinks among its heads; `None` where one has no score.
+    pub fn sink_share(&self) -> Option<f64> {
+        sink_share(self.heads.iter())
+    }
+
+    /// The same of the last layer's.
+    pub fn sink_share_last_layer(&self) -> Option<f64> {
+        let last = self.heads.iter().map(|head| head.layer).max();
+        sink_share(self.heads.iter().filter(|head| Some(head.layer) == last))
+    }
+
+    /// Mean over its heads; `None` where one has none.
+    pub fn sparsity_score(&self) -> Option<f64> {
+        mean(self.heads.iter().map(|head| head.sparsity_score))
+    }
+
+    /// The largest of its heads.
+    pub fn max_flip_rate(&self) -> Option<f64> {
+        let rates = self.heads.iter().filter_map(|head| head.flip_rate);
+        rates.reduce(f64::max)
+    }
+}
+
+fn sink_share<'a>(heads: impl Iterator<Item = &'a HeadRecord>) -> Option<f64> {
+    mean(heads.map(|head| head.is_sink.map(|is| f64::from(u8::from(is)))))
+}
+
+/// `None` without numbers, and if one is missing.
+fn mean(numbers: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    let numbers = numbers.collect::<Option<Vec<f64>>>()?;
+    (!numbers.is_empty()).then(|| numbers.iter().sum::<f64>() / numbers.len() as f64)
+}
+
 /// What is kept of a head. A number that is not finite is `None`, and so is what its task does not have.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct HeadRecord {

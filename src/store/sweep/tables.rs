@@ -6,8 +6,8 @@ use super::{EndState, HeadRecord, RunRecord};
 use crate::{
     Result,
     store::{
-        Provenance, TableWriter,
-        named_columns::{Column, to_batch},
+        Provenance,
+        named_columns::{Column, replace},
     },
     train::sweep::{Grid, Key, TaskName, Value},
 };
@@ -42,20 +42,12 @@ pub(super) fn write_runs(
     ]);
     columns.extend(match grid.task() {
         TaskName::Induction => [
-            number("sink_share", |run| sink_share(run.heads.iter())),
-            number("sink_share_last_layer", |run| {
-                let last = run.heads.iter().map(|head| head.layer).max();
-                sink_share(run.heads.iter().filter(|head| Some(head.layer) == last))
-            }),
+            number("sink_share", RunRecord::sink_share),
+            number("sink_share_last_layer", RunRecord::sink_share_last_layer),
         ],
         TaskName::Classification => [
-            number("sparsity_score", |run| {
-                mean(run.heads.iter().map(|head| head.sparsity_score))
-            }),
-            number("max_flip_rate", |run| {
-                let rates = run.heads.iter().filter_map(|head| head.flip_rate);
-                rates.reduce(f64::max)
-            }),
+            number("sparsity_score", RunRecord::sparsity_score),
+            number("max_flip_rate", RunRecord::max_flip_rate),
         ],
     });
     columns.extend([
@@ -74,7 +66,7 @@ pub(super) fn write_runs(
         Column::float64("seconds", runs().map(|run| run.seconds)),
         Column::int32("side_by_side", runs().map(|run| run.side_by_side as i32)),
     ]);
-    write(path, columns, &["index"], provenance)
+    replace(path, columns, &["index"], provenance)
 }
 
 /// Writes a row for each head of each run: what the run is as in `runs.parquet`, with its `state`, `accuracy` and
@@ -128,7 +120,7 @@ pub(super) fn write_heads(
             (run.state == EndState::Finished).then_some(head.non_finite_rows as i64)
         }),
     ));
-    write(path, columns, &["index", "layer", "head"], provenance)
+    replace(path, columns, &["index", "layer", "head"], provenance)
 }
 
 /// What the runs are: `index`, `task` and every key.
@@ -198,26 +190,4 @@ fn heads_of(grid: &Grid, run: usize) -> Vec<HeadRecord> {
 
 fn finite(number: Option<f64>) -> Option<f64> {
     number.filter(|number| number.is_finite())
-}
-
-fn sink_share<'a>(heads: impl Iterator<Item = &'a HeadRecord>) -> Option<f64> {
-    mean(heads.map(|head| head.is_sink.map(|is| f64::from(u8::from(is)))))
-}
-
-/// `None` without numbers, and if one is missing.
-fn mean(numbers: impl Iterator<Item = Option<f64>>) -> Option<f64> {
-    let numbers = numbers.collect::<Option<Vec<f64>>>()?;
-    finite(Some(numbers.iter().sum::<f64>() / numbers.len() as f64))
-}
-
-fn write(
-    path: &Path,
-    columns: Vec<Column>,
-    sorted_by: &[&str],
-    provenance: &Provenance,
-) -> Result<()> {
-    let batch = to_batch(path, columns)?;
-    let mut table = TableWriter::create(path, &batch.schema(), sorted_by, provenance)?;
-    table.write_row_group(&batch)?;
-    table.commit()
 }

@@ -29,6 +29,14 @@ pub struct Sample {
 }
 
 impl Task {
+    /// `induction` or `classification`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Task::Induction(_) => "induction",
+            Task::Classification(_) => "classification",
+        }
+    }
+
     /// Different tokens, and so rows of the embedding.
     pub fn vocab_size(&self) -> usize {
         match self {
