@@ -26,6 +26,9 @@ const REPLICAS: [usize; 3] = [1, 4, 16];
 const TIME: Duration = Duration::from_secs(4);
 
 fn main() {
+    attnscope::allocator::keep_freed_memory();
+    // SAFETY: nothing has been started yet.
+    unsafe { attnscope::train::leave_threads_to_rayon() };
     let all = std::thread::available_parallelism().map_or(1, usize::from);
     let before = peer(all);
     let mut ours = Vec::new();

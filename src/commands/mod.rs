@@ -74,6 +74,10 @@ pub fn main() -> ExitCode {
             report(panic);
         }
     }));
+    if matches!(cli.command, Command::Train(_) | Command::Sweep(_)) {
+        // SAFETY: nothing has been started yet.
+        unsafe { crate::train::leave_threads_to_rayon() };
+    }
     let quiet = cli.quiet;
     let result = match cli.command {
         Command::Demo(args) => demo::run(args, quiet),

@@ -17,6 +17,7 @@
 //! | [`sweep`] | the runs of a grid |
 //! | [`metrics`] | what is measured of a trained model: accuracy, sinks, sparsity, flip rates |
 //! | [`checkpoint`] | a trained model as a directory that a scan takes |
+//! | `threads` | which threads that runs on: a program that trains first calls [`leave_threads_to_rayon`] |
 //!
 //! The model itself is [`models::small_transformer`](crate::models::small_transformer).
 //!
@@ -70,6 +71,7 @@ pub mod settings;
 mod stack;
 pub mod sweep;
 pub mod tasks;
+mod threads;
 pub mod track;
 pub mod trainer;
 
@@ -79,6 +81,7 @@ pub use parameters::Parameters;
 pub use replicas::Replicas;
 pub use run::run;
 pub use settings::Settings;
+pub use threads::leave_threads_to_rayon;
 pub use track::Tracking;
 pub use trainer::Trainer;
 

@@ -280,3 +280,48 @@ fn weights_that_may_be_negative_are_said() {
         assert_eq!(finished.stdout.contains("may be negative"), is_signed);
     }
 }
+
+/// candle's own pool would fight with rayon's for the cores: of two threads, none would be left.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_threads_beside_rayons() {
+    let world = World::new();
+    // Gradients of 256 × 256 are what candle gives to its pool.
+    let flags = [
+        "--embed-dim=256",
+        "--num-train=256",
+        "--num-eval=20",
+        "--num-epochs=1",
+    ];
+    let names = |candle: Option<&str>| {
+        let mut command = world.attnscope();
+        command.args(["train", "induction"]).args(flags);
+        command
+            .env("RAYON_NUM_THREADS", "3")
+            .env_remove("CANDLE_NUM_THREADS")
+            .envs(candle.map(|count| ("CANDLE_NUM_THREADS", count)))
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let tasks = std::path::PathBuf::from(format!("/proc/{}/task", child.id()));
+        let (mut names, mut most) = (std::collections::BTreeSet::new(), 0);
+        while child.try_wait().unwrap().is_none() {
+            let threads = std::fs::read_dir(&tasks).into_iter().flatten().flatten();
+            let name = |thread: std::fs::DirEntry| {
+                std::fs::read_to_string(thread.path().join("comm")).unwrap_or_default()
+            };
+            let now: Vec<String> = threads.map(name).collect();
+            most = most.max(now.len());
+            names.extend(now);
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert!(child.wait().unwrap().success());
+        assert!(most > 3, "{most} threads at most: {names:?}");
+        names
+    };
+    let of_candle = |name: &String| name.starts_with("candle");
+    let found = names(None);
+    assert!(!found.iter().any(of_candle), "{found:?}");
+    let asked_for = names(Some("3"));
+    assert!(asked_for.iter().any(of_candle), "{asked_for:?}");
+}
