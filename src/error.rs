@@ -314,10 +314,10 @@ fn io_remedy(path: &Path, error: &std::io::Error) -> &'static str {
             " (free some space, or print somewhere else)"
         }
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-            " (free some space, then run the same command again, a scan with --resume)"
+            " (free some space, then run the same command again, scan and train with --resume)"
         }
         std::io::ErrorKind::FileTooLarge => {
-            " (raise the limit, `ulimit -f`, then run the same command again, a scan with --resume)"
+            " (raise the limit, `ulimit -f`, then run the same command again, scan and train with --resume)"
         }
         _ => "",
     }

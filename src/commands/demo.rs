@@ -41,7 +41,10 @@ impl OnTask {
             name,
             accuracy: evaluation.score.accuracy,
             heads: heads.len(),
-            sink_heads: heads.iter().filter(|head| head.is_sink()).count(),
+            sink_heads: heads
+                .iter()
+                .filter(|head| head.is_sink() == Some(true))
+                .count(),
             // A score that is no number is never the larger one.
             largest_sink_score: heads.iter().map(|h| h.sink_score).fold(f64::NAN, f64::max),
         }

@@ -102,7 +102,7 @@ impl Shard {
             return Ok(Self { index, count });
         }
         Err(Error::Usage(match count {
-            0 => "a scan cannot be cut into 0 shards".into(),
+            0 => "nothing can be cut into 0 shards".into(),
             _ => format!(
                 "there is no shard {index}/{count}: shards are counted from 0, the last is {}/{count}",
                 count - 1

@@ -35,7 +35,7 @@ impl AtomicFile {
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let file = builder
             .tempfile_in(directory_of(&path))
-            .map_err(Error::io(&path))?;
+            .map_err(|error| Error::io(&path)(without_name(error)))?;
         Ok(Self { file, path })
     }
 
@@ -73,6 +73,16 @@ impl AtomicFile {
             }
             Err(refused) => Err(Error::io(&path)(refused.error)),
         }
+    }
+}
+
+/// The system's own error, without the name of a temporary file that nobody knows.
+fn without_name(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|wrapped| wrapped.source());
+    let inner = inner.and_then(|inner| inner.downcast_ref::<io::Error>());
+    match inner.and_then(io::Error::raw_os_error) {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => error,
     }
 }
 

@@ -45,10 +45,7 @@ impl Column {
         Self::new(name, texts.collect::<StringArray>(), true)
     }
 
-    pub(super) fn some_booleans(
-        name: &'static str,
-        values: impl Iterator<Item = Option<bool>>,
-    ) -> Self {
+    pub(super) fn booleans(name: &'static str, values: impl Iterator<Item = Option<bool>>) -> Self {
         Self::new(name, values.collect::<BooleanArray>(), true)
     }
 
@@ -72,11 +69,6 @@ impl Column {
 
     pub(super) fn int64(name: &'static str, numbers: impl Iterator<Item = i64>) -> Self {
         Self::new(name, Int64Array::from_iter_values(numbers), false)
-    }
-
-    pub(super) fn booleans(name: &'static str, values: impl Iterator<Item = bool>) -> Self {
-        let values = BooleanArray::from_iter(values.map(Some));
-        Self::new(name, values, false)
     }
 
     pub(super) fn float64(name: &'static str, numbers: impl Iterator<Item = f64>) -> Self {

@@ -212,7 +212,7 @@ impl Operation<1> for FusedLoss {
                     let (largest, total) = Self::moments(row);
                     let factor = weight / total;
                     for (out, x) in out.iter_mut().zip(row) {
-                        *out = factor * cpu::exp(x - largest);
+                        *out += factor * cpu::exp(x - largest);
                     }
                 },
             );
@@ -246,7 +246,13 @@ mod tests {
     #[test]
     fn the_fused_loss_has_the_value_and_the_gradient() -> Result<()> {
         for task in tasks() {
-            let batch = batch(&task, 9);
+            let mut batch = batch(&task, 9);
+            // Of one token, two.
+            let other = Answer {
+                target: 3,
+                ..batch.answers[0]
+            };
+            batch.answers.push(other);
             let shape = [batch.sequences.tokens(), task.output_size()];
             let worst = difference(&[&shape], |x| batch.loss(&(&x[0] * 3.0)?))?;
             println!("largest difference {worst:.1e}");

@@ -1,9 +1,8 @@
 //! A trained model as a checkpoint directory, which a scan takes.
 
-use std::{borrow::Cow, path::Path};
+use std::{io::Write, path::Path};
 
-use candle_core::{DType, Device, Tensor};
-use safetensors::{Dtype, View};
+use candle_core::{DType, Device};
 use tokenizers::{
     Tokenizer, models::wordlevel::WordLevel, pre_tokenizers::whitespace::WhitespaceSplit,
 };
@@ -16,7 +15,7 @@ use crate::{
     Error, Result,
     checkpoint::{Checkpoint, SINGLE_FILE, Weights},
     models::{self, small_transformer::Config},
-    store::{create_directory, refuse_existing, write_atomically, write_json},
+    store::{AtomicFile, create_directory, refuse_existing, write_atomically, write_json},
 };
 
 const CONFIG: &str = "config.json";
@@ -79,16 +78,20 @@ pub fn read(dir: &Path) -> Result<Parameters> {
 }
 
 /// Writes the samples as texts that a scan takes, a JSON object with a `text` in each line, to [`TEXTS`] in `dir`, which
-/// must exist. A file of that name is replaced.
+/// must exist.
 ///
 /// # Errors
-/// What the disk refuses.
+/// [`Error::OutDir`] where there is such a file, and what the disk refuses.
 pub fn write_texts(dir: &Path, task: &Task, samples: &[Sample]) -> Result<()> {
     let lines = samples.iter().map(|sample| {
         let text = task.text(&sample.input_ids);
         format!("{}\n", serde_json::json!({ "text": text }))
     });
-    write_atomically(&dir.join(TEXTS), lines.collect::<String>().as_bytes())
+    let path = dir.join(TEXTS);
+    let mut file = AtomicFile::create(&path)?;
+    file.write_all(lines.collect::<String>().as_bytes())
+        .map_err(Error::io(&path))?;
+    file.commit_new()
 }
 
 /// The content of `tokenizer.json`.
@@ -108,7 +111,7 @@ fn tokenizer(task: &Task, path: &Path) -> Result<String> {
 fn weights(parameters: &Parameters, path: &Path) -> Result<Vec<u8>> {
     let mut tensors = Vec::new();
     for (name, variable) in parameters.variables() {
-        tensors.push((name.as_str(), Entries::of(variable)?));
+        tensors.push((name.as_str(), variable.to_device(&Device::Cpu)?));
     }
     // What transformers and others look for to know the tensors' origin.
     let origin = [("format".to_owned(), "pt".to_owned())].into();
@@ -116,56 +119,4 @@ fn weights(parameters: &Parameters, path: &Path) -> Result<Vec<u8>> {
         path: path.into(),
         message: format!("the weights do not make a safetensors file: {error}"),
     })
-}
-
-/// A tensor in little-endian bytes.
-struct Entries {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
-impl Entries {
-    fn of(tensor: &Tensor) -> Result<Self> {
-        let flat = tensor.flatten_all()?;
-        let (dtype, bytes) = match tensor.dtype() {
-            DType::F64 => {
-                let entries = flat.to_vec1::<f64>()?;
-                (
-                    Dtype::F64,
-                    entries.iter().flat_map(|x| x.to_le_bytes()).collect(),
-                )
-            }
-            _ => {
-                let entries = flat.to_dtype(DType::F32)?.to_vec1::<f32>()?;
-                (
-                    Dtype::F32,
-                    entries.iter().flat_map(|x| x.to_le_bytes()).collect(),
-                )
-            }
-        };
-        Ok(Self {
-            dtype,
-            shape: tensor.dims().to_vec(),
-            bytes,
-        })
-    }
-}
-
-impl View for Entries {
-    fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.bytes)
-    }
-
-    fn data_len(&self) -> usize {
-        self.bytes.len()
-    }
 }

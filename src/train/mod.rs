@@ -13,6 +13,7 @@
 //! | [`settings`] | what is trained, on what, and how |
 //! | [`configuration`] | settings by the keys of the paper's program |
 //! | [`mod@run`] | whole runs: samples, epochs, how they ended |
+//! | [`snapshot`] | a run between two steps, to go on from there |
 //! | [`track`] | what the heads do with fixed samples while a model is trained |
 //! | [`sweep`] | the runs of a grid |
 //! | [`metrics`] | what is measured of a trained model: accuracy, sinks, sparsity, flip rates |
@@ -68,6 +69,7 @@ pub mod parameters;
 pub mod replicas;
 pub mod run;
 pub mod settings;
+pub mod snapshot;
 mod stack;
 pub mod sweep;
 pub mod tasks;
@@ -79,8 +81,9 @@ pub use batch::Batch;
 pub use configuration::Configuration;
 pub use parameters::Parameters;
 pub use replicas::Replicas;
-pub use run::run;
+pub use run::{run, run_kept};
 pub use settings::Settings;
+pub use snapshot::Snapshot;
 pub use threads::leave_threads_to_rayon;
 pub use track::Tracking;
 pub use trainer::Trainer;

@@ -57,6 +57,20 @@ impl AdamW {
         }
     }
 
+    /// Goes on after so many steps, with the moments of each variable that has some, in the order of the variables.
+    pub(super) fn go_on(&mut self, steps: usize, moments: Vec<Option<(Tensor, Tensor)>>) {
+        // As many as `step` can have counted.
+        self.steps = i32::try_from(steps).unwrap_or(i32::MAX);
+        for (state, moments) in self.states.iter_mut().zip(moments) {
+            state.moments = moments;
+        }
+    }
+
+    /// The moments of each variable that has some, in the order of the variables.
+    pub(super) fn moments(&self) -> impl Iterator<Item = Option<&(Tensor, Tensor)>> {
+        self.states.iter().map(|state| state.moments.as_ref())
+    }
+
     /// A step along the sum of the gradients that `gradients` has of a variable, all of its shape.
     pub(super) fn step(&mut self, gradients: impl Fn(&Var) -> Vec<Tensor> + Sync) -> Result<()> {
         self.steps += 1;

@@ -62,6 +62,14 @@ impl Replicas {
         }
     }
 
+    /// What trains one of them; `None` where they are one program.
+    pub(super) fn trainer(&mut self, replica: usize) -> Option<&mut Trainer> {
+        match &mut self.0 {
+            Form::Separate(trainers) => trainers.get_mut(replica),
+            Form::Stacked(_) => None,
+        }
+    }
+
     /// A step of each that has a batch, and its loss before the step, which may be NaN or infinite.
     ///
     /// # Errors

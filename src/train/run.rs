@@ -1,16 +1,18 @@
 //! Whole training runs: samples, epochs, and what came of them.
 
-use std::slice;
+use std::{collections::BTreeMap, slice};
 
 use candle_core::Device;
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::{
-    Batch, Parameters, Replicas, Settings, invalid,
+    Batch, Parameters, Replicas, Settings, Snapshot, invalid,
     metrics::{self, Evaluation, Score},
+    snapshot::Keeper,
     tasks::Sample,
     track::Track,
+    trainer::Trainer,
 };
 use crate::{Result, machine, random::PythonRandom};
 
@@ -84,11 +86,38 @@ pub fn run(settings: &Settings, device: &Device, watcher: &dyn Watcher) -> Resul
     Ok(run_all(slice::from_ref(settings), device, watcher)?.remove(0))
 }
 
+/// The same, handing out snapshots whenever `keeper` wants one, and if the run is stopped; and going on from the snapshot
+/// of a run of the same settings, if there is one. The numbers do not depend on where a run was left, nor how often.
+///
+/// # Errors
+/// As [`run`], those of the keeper, and a snapshot of another model.
+pub fn run_kept(
+    settings: &Settings,
+    device: &Device,
+    watcher: &dyn Watcher,
+    from: Option<Snapshot>,
+    keeper: &mut dyn Keeper,
+) -> Result<Trained> {
+    let runs = slice::from_ref(settings);
+    Ok(run_from(runs, device, watcher, from, Some(keeper))?.remove(0))
+}
+
 /// Trains models of one shape side by side, each as [`run`] would.
 ///
 /// # Errors
 /// As [`run`], and for runs that differ in more than seed, learning rate, `aux_loss_weight` and what is tracked.
 pub fn run_all(runs: &[Settings], device: &Device, watcher: &dyn Watcher) -> Result<Vec<Trained>> {
+    run_from(runs, device, watcher, None, None)
+}
+
+/// Snapshots are of the first run.
+fn run_from(
+    runs: &[Settings],
+    device: &Device,
+    watcher: &dyn Watcher,
+    from: Option<Snapshot>,
+    keeper: Option<&mut dyn Keeper>,
+) -> Result<Vec<Trained>> {
     let Some(first) = runs.first() else {
         return Ok(Vec::new());
     };
@@ -103,16 +132,20 @@ pub fn run_all(runs: &[Settings], device: &Device, watcher: &dyn Watcher) -> Res
     let threads = rayon::current_num_threads();
     let needed = runs.iter().map(|settings| settings.bytes(threads));
     let needed = needed.fold(0, u64::saturating_add);
-    machine::check_memory(
-        needed,
-        "train fewer at a time, or take a smaller model or fewer samples",
-    )?;
+    check_memory(needed)?;
     let mut courses = runs
         .par_iter()
         .map(Course::new)
         .collect::<Result<Vec<_>>>()?;
     let mut replicas = Replicas::new(runs, device)?;
-    follow(&mut courses, &mut replicas, watcher)?;
+    let made = from.as_ref().map(|from| from.steps);
+    if let Some(from) = from
+        && let Some(trainer) = replicas.trainer(0)
+    {
+        trainer.go_on(&from)?;
+        courses[0].go_on(from);
+    }
+    follow(&mut courses, &mut replicas, made, watcher, keeper)?;
     let mut ended = Vec::new();
     for (at, course) in courses.into_iter().enumerate() {
         ended.push((course, replicas.parameters(at)?));
@@ -123,18 +156,45 @@ pub fn run_all(runs: &[Settings], device: &Device, watcher: &dyn Watcher) -> Res
         .collect()
 }
 
-/// Until all runs are over.
-fn follow(courses: &mut [Course], replicas: &mut Replicas, watcher: &dyn Watcher) -> Result<()> {
+/// Fails if runs that are trained side by side need more than is free.
+pub(super) fn check_memory(needed: u64) -> Result<()> {
+    let remedy = "train fewer at a time, or take a smaller model or fewer samples";
+    machine::check_memory(needed, remedy)
+}
+
+/// Until all runs are over, going on after so many steps if there are any.
+fn follow(
+    courses: &mut [Course],
+    replicas: &mut Replicas,
+    made: Option<usize>,
+    watcher: &dyn Watcher,
+    mut keeper: Option<&mut dyn Keeper>,
+) -> Result<()> {
     let Some(Course { settings, .. }) = courses.first() else {
         return Ok(());
     };
     let settings = *settings;
-    let mut steps = 0;
-    track(courses, replicas, steps)?;
+    let of_epoch = settings.steps_per_epoch();
+    let mut steps = made.unwrap_or(0);
+    if made.is_none() {
+        track(courses, replicas, steps)?;
+    }
+    let made = steps;
     for epoch in 1..=settings.num_epochs {
-        courses.par_iter_mut().for_each(Course::begin_epoch);
-        for step in 0..settings.steps_per_epoch() {
-            if watcher.is_stopped() {
+        // Those that are over, too: the order of an epoch's samples comes from that of the one before.
+        courses.par_iter_mut().for_each(Course::shuffle);
+        if made >= epoch * of_epoch {
+            continue;
+        }
+        for step in made.saturating_sub((epoch - 1) * of_epoch)..of_epoch {
+            let is_stopped = watcher.is_stopped();
+            if let Some(keeper) = &mut keeper
+                && (is_stopped || keeper.is_due())
+                && let Some(trainer) = replicas.trainer(0)
+            {
+                keeper.keep(&courses[0].snapshot(steps, trainer)?)?;
+            }
+            if is_stopped {
                 courses.iter_mut().for_each(Course::stop);
                 return Ok(());
             }
@@ -221,9 +281,38 @@ impl<'a> Course<'a> {
         })
     }
 
-    fn begin_epoch(&mut self) {
+    /// Takes up what a snapshot has, but for parameters and moments.
+    fn go_on(&mut self, from: Snapshot) {
+        self.loss = from.loss;
+        self.epochs = from.epochs;
+        self.track.records = from.records;
+    }
+
+    fn snapshot(&self, steps: usize, trainer: &Trainer) -> Result<Snapshot> {
+        let mut parameters = BTreeMap::new();
+        for (name, variable) in trainer.parameters().variables() {
+            // A copy: the next step writes into the variable. Moments it makes anew.
+            let parameter = variable.as_tensor().detach().copy()?;
+            parameters.insert(name.clone(), parameter.to_device(&Device::Cpu)?);
+        }
+        let mut moments = BTreeMap::new();
+        for (name, (m, v)) in trainer.moments() {
+            let (m, v) = (m.to_device(&Device::Cpu)?, v.to_device(&Device::Cpu)?);
+            moments.insert(name.to_owned(), (m, v));
+        }
+        Ok(Snapshot {
+            steps,
+            loss: self.loss,
+            epochs: self.epochs.clone(),
+            records: self.track.records.clone(),
+            parameters,
+            moments,
+        })
+    }
+
+    /// For the next epoch.
+    fn shuffle(&mut self) {
         self.random.shuffle(&mut self.order);
-        self.loss = 0.0;
     }
 
     /// The samples of the epoch's step of this number, from 0; `None` when the run is over.
@@ -266,6 +355,7 @@ impl<'a> Course<'a> {
             eval: Some(score),
         };
         self.epochs.push(epoch);
+        self.loss = 0.0;
         // The last step of an epoch shows in no loss but that of the evaluation.
         if !score.loss.is_finite() {
             self.state = Some(State::Diverged);

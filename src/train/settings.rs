@@ -121,15 +121,7 @@ impl Settings {
             let message = format!("{} is not a number above 0", self.learning_rate);
             return Err(invalid("lr", message));
         }
-        // There is no file yet that could be named.
-        self.config
-            .check("config.json".as_ref())
-            .map_err(|error| match error {
-                Error::Config { field, message, .. } => {
-                    invalid("model", format!("{field}: {message}"))
-                }
-                other => other,
-            })?;
+        self.check_model()?;
         for (field, found, needed) in [
             ("vocab_size", self.config.vocab_size, self.task.vocab_size()),
             (
@@ -151,6 +143,36 @@ impl Settings {
         }
         self.check_metrics()?;
         self.tracking.check(self)
+    }
+
+    /// Whether there can be such a model. There is no `config.json` yet, and what is said is in terms of what was chosen.
+    fn check_model(&self) -> Result<()> {
+        const CHOICES: [(&str, &str); 7] = [
+            ("num_hidden_layers", "num_layers"),
+            ("num_attention_heads", "num_heads"),
+            // Both follow from the width.
+            ("attention_intermediate_size", "embed_dim"),
+            ("intermediate_size", "embed_dim"),
+            ("hidden_size", "embed_dim"),
+            ("max_position_embeddings", "seq_length"),
+            ("position_embedding_type", "positional_type"),
+        ];
+        let Err(error) = self.config.check("config.json".as_ref()) else {
+            return Ok(());
+        };
+        let Error::Config { field, message, .. } = error else {
+            return Err(error);
+        };
+        let said = match field.ends_with("intermediate_size") {
+            true => format!("{field}, which follows from it: {message}"),
+            false => CHOICES
+                .iter()
+                .fold(message, |said, (name, chosen)| said.replace(name, chosen)),
+        };
+        match CHOICES.iter().find(|(name, _)| *name == field) {
+            Some((_, chosen)) => Err(invalid(chosen, said)),
+            None => Err(invalid("model", format!("{field}: {said}"))),
+        }
     }
 
     /// Whether there will be something to measure.

@@ -1,9 +1,11 @@
 //! One step after the other.
 
+use std::collections::BTreeMap;
+
 use candle_core::{DType, Tensor, backprop::GradStore};
 use rayon::prelude::*;
 
-use super::{Batch, Parameters, optimizer::AdamW};
+use super::{Batch, Parameters, Snapshot, invalid, optimizer::AdamW};
 use crate::{Result, models::small_transformer::Network};
 
 /// Tokens of the parts of a batch that go through the model one by one on the CPU: with these, what a layer computes
@@ -36,6 +38,37 @@ impl Trainer {
     /// The parameters as they are now.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
+    }
+
+    /// Takes parameters and moments from a snapshot.
+    ///
+    /// # Errors
+    /// A snapshot of another model.
+    pub(super) fn go_on(&mut self, from: &Snapshot) -> Result<()> {
+        let device = self.network.device();
+        let mut moments = Vec::new();
+        for (name, variable) in self.parameters.variables() {
+            let Some(parameter) = from.parameters.get(name) else {
+                let message = format!("the snapshot has none that is called {name}");
+                return Err(invalid("parameters", message));
+            };
+            variable.set(&parameter.to_device(device)?)?;
+            moments.push(match from.moments.get(name) {
+                Some((m, v)) => Some((m.to_device(device)?, v.to_device(device)?)),
+                None => None,
+            });
+        }
+        self.optimizer.go_on(from.steps, moments);
+        Ok(())
+    }
+
+    /// AdamW's first and second moments of a parameter, by its name.
+    pub(super) fn moments(&self) -> BTreeMap<&str, &(Tensor, Tensor)> {
+        let names = self.parameters.variables().keys();
+        let moments = names.zip(self.optimizer.moments());
+        moments
+            .filter_map(|(name, moments)| Some((name.as_str(), moments?)))
+            .collect()
     }
 
     /// One step of the optimiser on the whole batch. Returns the loss before it, which may be NaN or infinite.

@@ -28,6 +28,8 @@ mod texts;
 mod tokenizer;
 mod train;
 mod train_files;
+#[cfg(unix)]
+mod train_interrupted;
 mod weights;
 
 use std::fs;

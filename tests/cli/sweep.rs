@@ -337,7 +337,7 @@ fn what_cannot_be_is_refused() {
         ),
         (
             &["grid.yaml", "--out=out", "--filter", ""],
-            "--filter : needs the form key=value",
+            "--filter (or ATTNSCOPE_FILTER) is empty and needs the form key=value",
         ),
         (
             &["grid.yaml", "--out=out", "--filter=lr=0.01 num_heads=2"],
@@ -345,6 +345,10 @@ fn what_cannot_be_is_refused() {
         ),
         (&["grid.yaml", "--out=out", "--limit=0"], "no run is left"),
         (&["grid.yaml", "--out=out", "--shard=7/7"], "counted from 0"),
+        (
+            &["grid.yaml", "--out=out", "--shard=0/0"],
+            "nothing can be cut into 0 shards",
+        ),
         (
             &["grid.yaml", "--out=out", "--shard=0/7"],
             "6 runs cannot be spread over 7 shards",
@@ -369,6 +373,16 @@ fn what_cannot_be_is_refused() {
         assert_eq!(finished.stdout, "");
         assert!(!world.path("out").exists(), "{arguments:?}");
     }
+    // A run is no sweep, not even before it has ended.
+    fs::create_dir(world.path("out")).unwrap();
+    for name in ["run.json", "unfinished.safetensors"] {
+        fs::write(world.path("out").join(name), "{}").unwrap();
+        world
+            .run(&["sweep", "grid.yaml", "--out=out"])
+            .fails(2, &[name, "a run is never overwritten"]);
+        fs::remove_file(world.path("out").join(name)).unwrap();
+    }
+    assert_eq!(super::names(&world.path("out")), [""; 0]);
     // Somebody else is at work.
     let grid = Grid::parse("grid.yaml".as_ref(), &tiny_induction()).unwrap();
     let _busy = SweepDirectory::open(&world.path("out"), &grid, "all", None).unwrap();

@@ -221,8 +221,20 @@ fn impossible_flags_are_refused() {
             "--attention-type=sparsemax",
             "take one of softmax, uniform,",
         ),
-        ("--num-heads=3", "train: model: num_attention_heads"),
-        ("--num-heads=0", "train: model: num_attention_heads"),
+        (
+            "--num-heads=3",
+            "num_heads: 3 heads cannot share the embed_dim of 128",
+        ),
+        ("--num-heads=0", "num_heads: 0 is not between 1"),
+        ("--num-layers=0", "num_layers: 0 is not between 1"),
+        (
+            "--embed-dim=7",
+            "num_heads: 4 heads cannot share the embed_dim of 7",
+        ),
+        (
+            "--embed-dim=1048576",
+            "embed_dim: intermediate_size, which follows from it: 4194304 is not",
+        ),
         ("--seq-length=99", "seq_length: 99 is not between"),
         ("--batch-size=0", "batch_size: 0 is not between"),
         ("--lr=-1", "lr: -1 is not a number above 0"),
@@ -234,40 +246,61 @@ fn impossible_flags_are_refused() {
     }
 }
 
-/// A model that was written whole is kept when nothing else fits on the disk; without one nothing is left, and the same
-/// command can be run again. (A limit on the size of files needs no privilege to be tested.)
+/// Nothing is trained for a disk that has no room; and a model that was written whole stays when nothing else fits there.
+/// In both cases the run can be resumed. (A limit on the size of files needs no privilege to be tested.)
 #[cfg(unix)]
 #[test]
 fn what_the_disk_refuses_takes_no_model_with_it() {
     let world = World::new();
     let whole = [&["train", "induction", "--out=d"], &SMALL[..]].concat();
-    // In blocks of 512 bytes: too few for the weights, and enough for them but not for a figure.
-    for (blocks, kept) in [(16, false), (64, true)] {
+    let limited = |blocks: usize, more: &[&str]| {
         let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
         let mut command = std::process::Command::new("sh");
         command.args(["-c", &script, env!("CARGO_BIN_EXE_attnscope")]);
-        command.args(&whole);
+        command.args(&whole).args(more);
         world.clean(&mut command);
-        let finished = Finished::of(&mut command).ends(1);
-        assert!(finished.stderr.contains("File too large"), "{finished}");
-        let files = super::names(&world.path("d"));
-        assert_eq!(!files.is_empty(), kept, "{files:?}");
-        match kept {
-            false => assert!(!finished.stderr.contains("the model is in")),
-            true => {
-                assert!(
-                    finished.stderr.contains("the model is in d, whole"),
-                    "{finished}"
-                );
-                assert!(files.contains(&"model.safetensors".to_owned()));
-                assert!(!files.contains(&"run.json".to_owned()));
-            }
+        Finished::of(&mut command)
+    };
+    // In blocks of 512 bytes: too few for the run, and enough for it but not for a figure.
+    limited(16, &[]).fails(1, &["unfinished.safetensors", "File too large"]);
+    assert_eq!(super::names(&world.path("d")), [".attnscope-train.lock"]);
+
+    for more in [&[][..], &["--resume"]] {
+        let finished = limited(64, more).ends(1);
+        for said in [
+            "the model is in d, whole",
+            "File too large",
+            "train with --resume",
+        ] {
+            assert!(finished.stderr.contains(said), "{finished}");
         }
         // What was trained is told all the same.
         assert!(finished.stdout.contains("layer  head  sink score"));
+        let files = super::names(&world.path("d"));
+        assert!(files.contains(&"model.safetensors".to_owned()));
+        assert!(files.contains(&"unfinished.safetensors".to_owned()));
+        assert!(!files.contains(&"run.json".to_owned()));
     }
-    std::fs::remove_dir_all(world.path("d")).unwrap();
-    world.run(&whole).succeeds();
+    world.run(&[&whole[..], &["--resume"]].concat()).succeeds();
+    let files = super::names(&world.path("d"));
+    assert!(files.contains(&"run.json".to_owned()));
+    assert!(!files.iter().any(|name| name.starts_with('.')), "{files:?}");
+}
+
+/// The tables of both have the same names.
+#[test]
+fn a_sweep_is_not_trained_into() {
+    let world = World::new();
+    let flags = [&["train", "induction", "--out=d"], &SMALL[..]].concat();
+    std::fs::create_dir(world.path("d")).unwrap();
+    for name in ["sweep.json", "runs.jsonl", "runs-00001-of-00003.jsonl"] {
+        std::fs::write(world.path("d").join(name), "").unwrap();
+        world
+            .run(&flags)
+            .fails(2, &[name, "a sweep is never overwritten"]);
+        std::fs::remove_file(world.path("d").join(name)).unwrap();
+    }
+    assert_eq!(super::names(&world.path("d")), [""; 0]);
 }
 
 #[test]

@@ -271,7 +271,9 @@ fn thresholds_are_the_papers() {
         total_weight: 1.0,
         non_finite_rows: 0,
     };
-    assert!(head(0.91).is_sink() && !head(0.9).is_sink() && !head(f64::NAN).is_sink());
+    assert_eq!(head(0.91).is_sink(), Some(true));
+    assert_eq!(head(0.9).is_sink(), Some(false));
+    assert_eq!(head(f64::NAN).is_sink(), None);
     let evaluation = |accuracy| Evaluation {
         score: Score {
             loss: 0.0,

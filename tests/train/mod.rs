@@ -10,6 +10,7 @@ mod refusals;
 mod replicas;
 mod run;
 pub mod scan;
+mod snapshot;
 pub mod sweep;
 mod sweep_refusals;
 mod tasks;

@@ -76,12 +76,12 @@ fn impossible_values_are_refused_by_name() {
         (
             "hidden_size",
             json!(15),
-            "2 heads cannot share a hidden_size of 15 equally",
+            "2 heads cannot share the hidden_size of 15 equally",
         ),
         (
             "num_attention_heads",
             json!(3),
-            "3 heads cannot share a hidden_size of 16 equally",
+            "3 heads cannot share the hidden_size of 16 equally",
         ),
         (
             "num_attention_heads",

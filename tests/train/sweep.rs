@@ -206,7 +206,10 @@ fn tables_hold_what_single_runs_give() {
                     }
                 }
                 Some(Heads::Induction(expected)) => {
-                    let sinks = expected.iter().filter(|head| head.is_sink()).count();
+                    let sinks = expected
+                        .iter()
+                        .filter(|head| head.is_sink() == Some(true))
+                        .count();
                     assert_eq!(
                         number("sink_share"),
                         Some(sinks as f64 / expected.len() as f64)
@@ -318,6 +321,38 @@ fn nothing_is_trained_twice_however_it_is_cut() {
     }
     assert_eq!(sweep(&grid, Selection::default(), &together).unwrap(), 0);
     assert_same_tables(&whole, &together);
+}
+
+#[test]
+fn a_lost_manifest_is_made_of_the_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let grid = grid(&tiny_induction()).unwrap();
+    assert_eq!(sweep(&grid, Selection::default(), &out).unwrap(), 6);
+    let (manifest, kept) = (out.join("sweep.json"), dir.path().join("kept"));
+    let read = |path: &Path| -> serde_json::Value {
+        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    };
+    fs::rename(&manifest, &kept).unwrap();
+    assert_eq!(sweep(&grid, Selection::default(), &out).unwrap(), 0);
+    assert_eq!(read(&manifest), read(&kept));
+    for damaged in ["", "[]", "{\"grid\": "] {
+        fs::write(&manifest, damaged).unwrap();
+        let error = sweep(&grid, Selection::default(), &out).unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains("made anew from the records"), "{message}");
+        assert_eq!(fs::read_to_string(&manifest).unwrap(), damaged);
+    }
+    fs::remove_file(&manifest).unwrap();
+    let other = self::grid(&tiny_induction().replace("1e-3", "2e-3")).unwrap();
+    let error = sweep(&other, Selection::default(), &out).unwrap_err();
+    assert!(
+        error.to_string().contains("is not what it is in this grid"),
+        "{error}"
+    );
+    assert!(!manifest.exists());
+    assert_eq!(sweep(&grid, Selection::default(), &out).unwrap(), 0);
+    assert_eq!(read(&manifest), read(&kept));
 }
 
 #[test]

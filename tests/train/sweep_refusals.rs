@@ -18,12 +18,12 @@ fn a_run_that_cannot_be_is_found_before_anything_is_trained() {
         (
             "induction",
             "num_heads: {values: [2, 3]}, embed_dim: {value: 8}",
-            "no run 1 (num_heads 3, embed_dim 8): model",
+            "no run 1 (num_heads 3, embed_dim 8): num_heads",
         ),
         (
             "induction",
             "embed_dim: {values: [8, 9]}, num_heads: {value: 1}",
-            "no run 1 (embed_dim 9, num_heads 1): model: hidden_size: 9 is odd",
+            "no run 1 (embed_dim 9, num_heads 1): embed_dim: 9 is odd, and positional_type `concat`",
         ),
         (
             "induction",
@@ -82,7 +82,7 @@ fn a_run_that_cannot_be_is_found_before_anything_is_trained() {
     for (values, says) in [
         (
             "seed: {values: [0, 1]}, num_heads: {values: [2, 4, 3]}, lr: {values: [0.1, 0.2]}",
-            "no run 4 (seed 0, num_heads 3, lr 0.1): model",
+            "no run 4 (seed 0, num_heads 3, lr 0.1): num_heads",
         ),
         (
             "seed: {values: [0, 1]}, num_heads: {values: [2, 4]}, lr: {values: [0.1, -0.2]}",

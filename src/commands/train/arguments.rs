@@ -8,7 +8,7 @@ use crate::{
     layers::attention::AttentionKind,
     models::small_transformer::PositionEmbedding,
     train::{
-        Configuration, Settings, Tracking,
+        Configuration, Tracking,
         tasks::{Classification, Induction, Task},
     },
 };
@@ -122,6 +122,10 @@ pub struct RunArgs {
     #[arg(long, env = "ATTNSCOPE_OUT", value_name = "DIR")]
     pub out: Option<PathBuf>,
 
+    /// Continue the run that --out holds, if it was interrupted
+    #[arg(long, env = "ATTNSCOPE_RESUME", value_parser = FalseyValueParser::new(), requires = "out")]
+    pub resume: bool,
+
     /// Print one JSON object instead of the table
     #[arg(long, env = "ATTNSCOPE_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,
@@ -145,8 +149,8 @@ fn kind(name: &str) -> Result<AttentionKind, String> {
 }
 
 impl InductionArgs {
-    pub fn settings(&self) -> Settings {
-        self.run.settings(Task::Induction(Induction {
+    pub fn configuration(&self) -> Configuration {
+        self.run.configuration(Task::Induction(Induction {
             vocab_size: self.vocab_size,
             seq_length: self.seq_length,
             shift_query_token: self.shift_query_token,
@@ -156,8 +160,8 @@ impl InductionArgs {
 }
 
 impl ClassificationArgs {
-    pub fn settings(&self) -> Settings {
-        self.run.settings(Task::Classification(Classification {
+    pub fn configuration(&self) -> Configuration {
+        self.run.configuration(Task::Classification(Classification {
             vocab_size: self.vocab_size,
             seq_length: self.seq_length,
             num_labels: self.num_labels,
@@ -175,9 +179,9 @@ impl RunArgs {
         }
     }
 
-    fn settings(&self, task: Task) -> Settings {
+    fn configuration(&self, task: Task) -> Configuration {
         let paper = Configuration::of_paper(task);
-        let configuration = Configuration {
+        Configuration {
             attention_type: self.attention_type,
             num_layers: self.num_layers,
             num_heads: self.num_heads,
@@ -197,7 +201,6 @@ impl RunArgs {
             lr: self.lr,
             seed: self.seed,
             task: paper.task,
-        };
-        configuration.settings()
+        }
     }
 }

@@ -4,20 +4,26 @@ mod arguments;
 mod output;
 mod repeated;
 mod text;
+mod unfinished;
 
-use std::{path::Path, process::ExitCode, time::SystemTime};
+use std::{path::Path, process::ExitCode, time::Instant};
 
 use clap::Subcommand;
 
-use self::arguments::{ClassificationArgs, InductionArgs, RunArgs};
+use self::{
+    arguments::{ClassificationArgs, InductionArgs, RunArgs},
+    repeated::repeated,
+    unfinished::Unfinished,
+};
 use super::{progress::StepProgress, terminal};
 use crate::{
-    Result,
+    Error, Result,
     scan::device::open,
-    store::create_directory,
+    store::train::TrainManifest,
     train::{
-        self, Settings,
+        self, Configuration, Settings,
         run::{Epoch, State, Trained, Watcher},
+        tasks::Task,
     },
 };
 
@@ -38,42 +44,51 @@ enum What {
 
 /// Runs the command.
 pub fn run(args: Args, quiet: bool) -> anyhow::Result<ExitCode> {
-    let (settings, args) = match args.what {
-        What::Induction(args) => (args.settings(), args.run),
-        What::Classification(args) => (args.settings(), args.run),
-    };
-    let settings = Settings {
-        tracking: args.tracking(),
-        ..settings
-    };
-    Ok(train(&settings, &args, quiet)?)
+    Ok(match args.what {
+        What::Induction(args) => train(&args.configuration(), &args.run, quiet),
+        What::Classification(args) => train(&args.configuration(), &args.run, quiet),
+    }?)
 }
 
-fn train(settings: &Settings, args: &RunArgs, quiet: bool) -> Result<ExitCode> {
+fn train(configuration: &Configuration, args: &RunArgs, quiet: bool) -> Result<ExitCode> {
+    let settings = &Settings {
+        tracking: args.tracking(),
+        ..configuration.settings()
+    };
     settings.check()?;
     let (device, device_name) = open(&args.device)?;
-    if let Some(out) = &args.out {
-        output::refuse_occupied(out)?;
-        // What cannot be written to is not learned of after an hour.
-        create_directory(out)?;
-    }
+    let track_every = settings.tracking.every(settings);
+    let command = repeated(configuration, track_every, &device_name);
+    let (mut unfinished, from) = match &args.out {
+        Some(out) => {
+            let begun = Unfinished::begin(out, settings, &command, args.resume)?;
+            (Some(begun.0), begun.1)
+        }
+        None => (None, None),
+    };
     terminal::catch_signals();
-    let started = SystemTime::now();
+    let began = Instant::now();
     let follower = Follower {
         progress: StepProgress::new(settings.steps(), quiet),
         num_epochs: settings.num_epochs,
     };
-    let trained = train::run(settings, &device, &follower);
+    let trained = match &mut unfinished {
+        Some(unfinished) => train::run_kept(settings, &device, &follower, from, unfinished),
+        None => train::run(settings, &device, &follower),
+    };
     follower.progress.finish();
     let trained = trained?;
     if trained.state == State::Stopped {
-        terminal::say("interrupted; nothing is kept of a run that did not end");
-        return Ok(ExitCode::from(75));
+        return interrupted(unfinished);
     }
-    let seconds = started.elapsed().map_or(0.0, |time| time.as_secs_f64());
-    tracing::info!("trained in {seconds:.1} s");
-    let written = match &args.out {
-        Some(out) => output::write(out, settings, &trained, &device_name, started),
+    tracing::info!("trained in {:.1} s", began.elapsed().as_secs_f64());
+    let written = match &unfinished {
+        Some(unfinished) => {
+            let mut manifest = TrainManifest::of(settings, &trained, command.clone());
+            manifest.device = device_name;
+            manifest.came_here(unfinished.progress());
+            output::write(&unfinished.out, settings, &trained, manifest)
+        }
         None => Ok(Vec::new()),
     };
     // A disk that is full takes nothing from what is printed.
@@ -84,14 +99,29 @@ fn train(settings: &Settings, args: &RunArgs, quiet: bool) -> Result<ExitCode> {
     };
     terminal::print(&text)?;
     written?;
-    if let Some(out) = &args.out {
-        tracing::info!("{} written", out.display());
+    if let Some(unfinished) = unfinished {
+        tracing::info!("{} written", unfinished.out.display());
+        unfinished.end();
     }
-    Ok(finished(&trained, args.out.as_deref()))
+    Ok(finished(settings, &trained, args.out.as_deref()))
+}
+
+/// What is said of a run that was stopped.
+fn interrupted(unfinished: Option<Unfinished>) -> Result<ExitCode> {
+    match unfinished {
+        Some(unfinished) => Err(Error::Interrupted {
+            continue_with: "--resume",
+            out: unfinished.out.clone(),
+        }),
+        None => {
+            terminal::say("interrupted; without --out nothing is kept of it");
+            Ok(ExitCode::from(75))
+        }
+    }
 }
 
 /// The exit code, with what there is to say about it.
-fn finished(trained: &Trained, out: Option<&Path>) -> ExitCode {
+fn finished(settings: &Settings, trained: &Trained, out: Option<&Path>) -> ExitCode {
     if let Some(evaluation) = &trained.evaluation {
         return terminal::finished(evaluation.non_finite_rows());
     }
@@ -100,7 +130,11 @@ fn finished(trained: &Trained, out: Option<&Path>) -> ExitCode {
         None => "nothing was written".into(),
     };
     terminal::say(&format!(
-        "error: the loss is no longer finite; {kept}: take a smaller --lr"
+        "error: the loss is no longer finite; {kept}: take a smaller --lr{}",
+        match settings.task {
+            Task::Induction(_) => " or --aux-loss-weight",
+            Task::Classification(_) => "",
+        }
     ));
     ExitCode::FAILURE
 }

@@ -7,10 +7,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use super::{
-    super::{drawn::write_drawn, terminal},
-    repeated::repeated,
-};
+use super::super::{drawn::write_drawn, terminal};
 use crate::{
     Error, Result,
     figures::{Format, Training, draw_training, refuse_occupied_names, training_figure_names},
@@ -41,10 +38,10 @@ pub fn refuse_occupied(out: &Path) -> Result<()> {
 }
 
 /// Writes everything that there is of a run into the directory `out`, which must exist, and says which files these are.
-/// A run that diverged has no checkpoint.
+/// A run that diverged has no checkpoint. `manifest` knows all but the files and the end.
 ///
-/// What the disk refuses takes no model with it: one that was written whole stays, and is said. Without one the
-/// directory is left as it was, so that the same command can be run again.
+/// What the disk refuses takes no model with it: one that was written whole stays, and is said. Without one nothing
+/// stays, and in both cases the run can be resumed.
 ///
 /// # Errors
 /// What the disk refuses, and files that have come there meanwhile.
@@ -52,15 +49,13 @@ pub fn write(
     out: &Path,
     settings: &Settings,
     trained: &Trained,
-    device: &str,
-    started: SystemTime,
+    manifest: TrainManifest,
 ) -> Result<Vec<String>> {
-    let written = write_all(out, settings, trained, device, started);
+    let written = write_all(out, settings, trained, manifest);
     if let Err(Error::Io { .. }) = written {
         if trained.evaluation.is_some() && checkpoint::is_whole(out) {
             terminal::say(&format!(
-                "the model is in {}, whole; tables and figures are not all there: for them, train again into another \
-                 --out",
+                "the model is in {}, whole; tables and figures are not all there",
                 out.display()
             ));
         } else {
@@ -70,8 +65,8 @@ pub fn write(
     written
 }
 
-/// Removes the files of a run that could not be written.
-fn remove(out: &Path) {
+/// Removes the files of a run that could not be written to its end.
+pub fn remove(out: &Path) {
     let formats = |name: String| Format::ALL.map(|format| format!("{name}.{}", format.extension()));
     let figures = training_figure_names().into_iter().flat_map(formats);
     let others = checkpoint::FILES.into_iter().chain([checkpoint::TEXTS]);
@@ -86,13 +81,8 @@ fn write_all(
     out: &Path,
     settings: &Settings,
     trained: &Trained,
-    device: &str,
-    started: SystemTime,
+    mut manifest: TrainManifest,
 ) -> Result<Vec<String>> {
-    let mut manifest = TrainManifest::of(settings, trained, repeated(settings, device));
-    manifest.device = device.into();
-    manifest.started_at = rfc3339(started);
-    manifest.seconds_training = started.elapsed().map_or(0.0, |time| time.as_secs_f64());
     let began = Instant::now();
     let task = &settings.task;
     let mut files = Vec::new();

@@ -18,7 +18,14 @@ pub fn to_json(settings: &Settings, trained: &Trained, files: &[String]) -> Valu
         .map(|record| json!({ "step": record.step, "layers": record.value_norms }));
     let evaluation = trained.evaluation.as_ref();
     let heads = match evaluation.map(|evaluation| &evaluation.heads) {
-        Some(Heads::Induction(heads)) => json!(heads),
+        Some(Heads::Induction(heads)) => {
+            let heads = heads.iter().map(|head| {
+                let mut json = json!(head);
+                json["is_sink"] = json!(head.is_sink());
+                json
+            });
+            heads.collect()
+        }
         Some(Heads::Classification(heads)) => json!(heads),
         None => json!([]),
     };
@@ -62,7 +69,11 @@ pub fn to_text(settings: &Settings, trained: &Trained) -> String {
         Heads::Induction(heads) => {
             text += "layer  head  sink score  of means\n";
             for h in heads {
-                let sink = if h.is_sink() { "  sink" } else { "" };
+                let sink = if h.is_sink() == Some(true) {
+                    "  sink"
+                } else {
+                    ""
+                };
                 text += &format!(
                     "{:>5}  {:>4}  {:>10.4}  {:>8.4}{sink}\n",
                     h.layer, h.head, h.sink_score, h.sink_score_of_means

@@ -145,7 +145,7 @@ impl Config {
         }
         if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
             let message = format!(
-                "{} heads cannot share a hidden_size of {} equally",
+                "{} heads cannot share the hidden_size of {} equally",
                 self.num_attention_heads, self.hidden_size
             );
             return Err(error("num_attention_heads", message));

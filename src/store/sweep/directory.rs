@@ -19,7 +19,9 @@ use crate::{
         differences::fingerprints_differ,
         directory::refused,
         lock::{lock_file, lock_in_turn},
-        refuse_existing, remove_leftovers, sync_directory, write_json,
+        refuse_existing, remove_leftovers, sync_directory,
+        train::unfinished::UNFINISHED,
+        write_json,
     },
     train::sweep::Grid,
 };
@@ -66,15 +68,15 @@ impl<'a> SweepDirectory<'a> {
         shard: Option<Shard>,
     ) -> Result<Self> {
         let selection = json!(selection);
-        refuse_existing(dir, [dir.join(RUN_JSON)].into_iter(), "run")?;
+        refuse_run(dir)?;
         create_directory(dir)?;
         let turn = lock_in_turn(dir)?;
         remove_leftovers(dir)?;
-        let is_new = !claim(dir, grid)?;
+        let claim = claim(dir, grid)?;
         let lock = lock_shard(dir, &selection, shard)?;
-        if is_new {
-            // Before the record, which without it nobody can continue.
-            write_manifest(dir, grid, &selection, shard, &BTreeMap::new())?;
+        if claim != Claim::Manifest {
+            // Before the record, so that nobody takes the directory for another grid's.
+            write_manifest(dir, grid, &selection, shard, &gather_files(dir, grid)?)?;
         }
         let record_path = dir.join(shard_name(RECORD, shard, ".jsonl"));
         let lines = record::read(&record_path)?;
@@ -153,6 +155,8 @@ impl<'a> SweepDirectory<'a> {
     /// What the disk refuses, and records that are damaged.
     pub fn publish(&self) -> Result<Published> {
         let turn = lock_in_turn(&self.dir)?;
+        // Its tables have the same names.
+        refuse_run(&self.dir)?;
         let records = self.gather()?;
         let provenance = [
             ("attnscope.version", env!("CARGO_PKG_VERSION").to_owned()),
@@ -200,18 +204,18 @@ fn write_manifest(
 /// # Errors
 /// As [`SweepDirectory::open`], but for processes at work.
 pub fn read_records(dir: &Path, grid: &Grid) -> Result<BTreeMap<usize, RunRecord>> {
-    refuse_existing(dir, [dir.join(RUN_JSON)].into_iter(), "run")?;
-    match dir.exists() && claim(dir, grid)? {
-        true => gather_files(dir, grid),
-        false => Ok(BTreeMap::new()),
+    refuse_run(dir)?;
+    if !dir.exists() || claim(dir, grid)? == Claim::Nothing {
+        return Ok(BTreeMap::new());
     }
+    gather_files(dir, grid)
 }
 
 /// The records of all shards; of a run that two of them have, the first by the names of the files.
 fn gather_files(dir: &Path, grid: &Grid) -> Result<BTreeMap<usize, RunRecord>> {
     let names = names(dir)?.into_iter();
     let mut paths: Vec<PathBuf> = names
-        .filter(|name| shard_of(name, RECORD, ".jsonl").is_some())
+        .filter(|name| is_record(name))
         .map(|name| dir.join(name))
         .collect();
     paths.sort();
@@ -225,38 +229,75 @@ fn gather_files(dir: &Path, grid: &Grid) -> Result<BTreeMap<usize, RunRecord>> {
     Ok(records)
 }
 
-/// Whether `dir` is the directory of a sweep of this grid; not so if it is of none.
-fn claim(dir: &Path, grid: &Grid) -> Result<bool> {
+/// Fails if `dir` holds the records of a sweep, or says that it will.
+///
+/// # Errors
+/// [`Error::OutDir`] with the file's name.
+pub(in crate::store) fn refuse_sweep(dir: &Path) -> Result<()> {
+    let mut found = Vec::new();
+    if dir.is_dir() {
+        found = names(dir)?;
+        found.retain(|name| name == SWEEP_JSON || is_record(name));
+    }
+    refuse_existing(dir, found.iter().map(|name| dir.join(name)), "sweep")
+}
+
+fn is_record(name: &str) -> bool {
+    shard_of(name, RECORD, ".jsonl").is_some()
+}
+
+/// Fails if `dir` holds a run of another kind, or one that has not ended.
+fn refuse_run(dir: &Path) -> Result<()> {
+    let files = [RUN_JSON, UNFINISHED].map(|name| dir.join(name));
+    refuse_existing(dir, files.into_iter(), "run")
+}
+
+/// What makes a directory that of a sweep.
+#[derive(Debug, PartialEq, Eq)]
+enum Claim {
+    /// Its `sweep.json`.
+    Manifest,
+    /// Its records, from which a `sweep.json` that was lost can be made.
+    Records,
+    /// It is of none.
+    Nothing,
+}
+
+/// Whether `dir` is the directory of a sweep of this grid.
+fn claim(dir: &Path, grid: &Grid) -> Result<Claim> {
     let path = dir.join(SWEEP_JSON);
+    let names = names(dir)?;
+    let record = names.iter().find(|name| is_record(name));
     let text = match fs::read(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            if let Some(record) = record {
+                // Whether they are of this grid they say themselves.
+                return match gather_files(dir, grid)?.is_empty() {
+                    false => Ok(Claim::Records),
+                    true => Err(refused(
+                        &dir.join(record),
+                        "holds no run, and there is no sweep.json; remove it, or choose another --out",
+                    )),
+                };
+            }
             let tables = [RUNS, HEADS].map(|name| dir.join(name));
             refuse_existing(dir, tables.into_iter(), "table of something else")?;
-            let names = names(dir)?;
-            let found = names
-                .iter()
-                .find(|name| shard_of(name, RECORD, ".jsonl").is_some());
-            return match found {
-                None => Ok(false),
-                Some(name) => Err(refused(
-                    &dir.join(name),
-                    "is the record of a sweep, and its sweep.json is not there; copy that here, too",
-                )),
-            };
+            return Ok(Claim::Nothing);
         }
         Err(error) => return Err(Error::io(&path)(error)),
     };
+    let remedy = match record.is_some() {
+        true => "remove it, and it is made anew from the records beside it",
+        false => "choose another --out, or remove the file",
+    };
     let manifest: Value = serde_json::from_slice(&text)
-        .map_err(|error| refused(&path, format!("is no sweep: {error}; choose another --out")))?;
+        .map_err(|error| refused(&path, format!("is no sweep: {error}; {remedy}")))?;
     let Ok(theirs) = serde_json::from_value(manifest["grid"].clone()) else {
-        return Err(refused(
-            &path,
-            "names no grid; choose another --out, or remove the file",
-        ));
+        return Err(refused(&path, format!("names no grid; {remedy}")));
     };
     match fingerprints_differ(&theirs, &grid.fingerprint()) {
-        None => Ok(true),
+        None => Ok(Claim::Manifest),
         Some(difference) => Err(refused(
             dir,
             format!("holds the sweep of another grid: {difference}; choose another --out"),

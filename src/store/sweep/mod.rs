@@ -19,6 +19,7 @@ mod reader;
 mod record;
 mod tables;
 
+pub(super) use directory::refuse_sweep;
 pub use directory::{Published, SweepDirectory, read_records};
 pub use reader::{Cell, SweepTable};
 pub use record::{EndState, HeadRecord, RunRecord};

@@ -38,7 +38,7 @@ pub(super) fn write_runs(
         Column::int64("steps", runs().map(|run| run.steps as i64)),
         number("accuracy", |run| run.accuracy),
         number("loss", |run| run.loss),
-        Column::some_booleans("has_learned", runs().map(|run| run.has_learned)),
+        Column::booleans("has_learned", runs().map(|run| run.has_learned)),
     ]);
     columns.extend(match grid.task() {
         TaskName::Induction => [
@@ -99,7 +99,7 @@ pub(super) fn write_heads(
     columns.extend([
         Column::words("state", runs().map(|run| run.state.name())),
         Column::some_float64("accuracy", runs().map(|run| finite(run.accuracy))),
-        Column::some_booleans("has_learned", runs().map(|run| run.has_learned)),
+        Column::booleans("has_learned", runs().map(|run| run.has_learned)),
         Column::int32("layer", heads().map(|head| head.layer as i32)),
         Column::int32("head", heads().map(|head| head.head as i32)),
     ]);
@@ -107,7 +107,7 @@ pub(super) fn write_heads(
         TaskName::Induction => columns.extend([
             number("sink_score", |head| head.sink_score),
             number("sink_score_of_means", |head| head.sink_score_of_means),
-            Column::some_booleans("is_sink", heads().map(|head| head.is_sink)),
+            Column::booleans("is_sink", heads().map(|head| head.is_sink)),
         ]),
         TaskName::Classification => columns.extend([
             number("sparsity_score", |head| head.sparsity_score),
@@ -146,7 +146,7 @@ fn key_column<'a>(key: Key, values: impl Iterator<Item = &'a Value>) -> Column {
     use crate::train::sweep::Kind;
     let name = key.name();
     match key.kind() {
-        Kind::Bool => Column::some_booleans(
+        Kind::Bool => Column::booleans(
             name,
             values.map(|value| match value {
                 Value::Bool(is) => Some(*is),

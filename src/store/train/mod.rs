@@ -7,6 +7,8 @@
 //! | [`TRACKING`] | tracked weight of a fixed sample, at each step that was looked at |
 //! | [`VALUE_NORMS`] | value projection, and each head's rows of it, at each of these steps |
 //!
+//! Until the run has ended, [`unfinished`] has what was made so far.
+//!
 //! Layers, heads, samples and positions are counted from 0, epochs from 1; a step is the number of steps made. What is not
 //! a number is null.
 
@@ -14,12 +16,13 @@ mod epochs;
 mod heads;
 mod record;
 mod tracking;
+pub mod unfinished;
 
 use std::path::{Path, PathBuf};
 
 pub use record::{TaskRecord, TrackedSample, TrainManifest};
 
-use super::{Provenance, RUN_JSON, refuse_existing};
+use super::{Provenance, RUN_JSON, refuse_existing, sweep::refuse_sweep};
 use crate::{
     Result,
     train::{run::Trained, tasks::Task},
@@ -37,12 +40,13 @@ pub const VALUE_NORMS: &str = "value_norms.parquet";
 /// All that may be of a run in its directory, but for checkpoint, texts and figures.
 pub const FILES: [&str; 5] = [RUN_JSON, HEADS, EPOCHS, TRACKING, VALUE_NORMS];
 
-/// Fails if `out` holds a `run.json` or one of the tables.
+/// Fails if `out` holds a `run.json` or one of the tables, or a sweep, which may not have its tables yet.
 ///
 /// # Errors
 /// [`Error::OutDir`](crate::Error::OutDir) with the file's name.
 pub fn refuse_occupied(out: &Path) -> Result<()> {
-    refuse_existing(out, FILES.iter().map(|name| out.join(name)), "run")
+    refuse_existing(out, FILES.iter().map(|name| out.join(name)), "run")?;
+    refuse_sweep(out)
 }
 
 /// Writes the tables of a run as new files into `out`, which must exist, and says which: [`HEADS`] of one that finished,

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::unfinished::Progress;
 use crate::{
     machine::Machine,
     models::small_transformer::Config,
@@ -65,7 +66,9 @@ pub struct TrainManifest {
     pub started_at: String,
     /// When it finished.
     pub finished_at: String,
-    /// Drawing samples, training and measuring, in seconds.
+    /// How often it was resumed.
+    pub resumed: u64,
+    /// Drawing samples, training and measuring, in seconds, up to where it was kept before it was resumed included.
     pub seconds_training: f64,
     /// Writing checkpoint, tables and figures, in seconds.
     pub seconds_writing: f64,
@@ -179,9 +182,17 @@ impl TrainManifest {
             files: Vec::new(),
             started_at: String::new(),
             finished_at: String::new(),
+            resumed: 0,
             seconds_training: 0.0,
             seconds_writing: 0.0,
         }
+    }
+
+    /// Says when the run began, and how it came to its end.
+    pub fn came_here(&mut self, progress: Progress) {
+        self.started_at = progress.started_at;
+        self.seconds_training = progress.seconds;
+        self.resumed = progress.resumed;
     }
 
     /// Facts for the footers of the tables; no times and no paths.

@@ -83,9 +83,9 @@ pub struct InductionHead {
 }
 
 impl InductionHead {
-    /// Whether the sink score is above [`SINK_THRESHOLD`].
-    pub fn is_sink(&self) -> bool {
-        self.sink_score > SINK_THRESHOLD
+    /// Whether the sink score is above [`SINK_THRESHOLD`]; `None` if there is none.
+    pub fn is_sink(&self) -> Option<bool> {
+        (!self.sink_score.is_nan()).then_some(self.sink_score > SINK_THRESHOLD)
     }
 }
 

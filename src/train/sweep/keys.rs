@@ -144,6 +144,9 @@ impl fmt::Display for Value {
     }
 }
 
+/// Below this, every whole number is one of float64.
+const EXACT: f64 = (1u64 << 53) as f64;
+
 const POSITIONAL_TYPES: [(&str, PositionEmbedding); 3] = [
     ("concat", PositionEmbedding::Concat),
     ("add", PositionEmbedding::Add),
@@ -257,7 +260,13 @@ impl Key {
                     Ok(Value::Whole(number))
                 }
                 Ok(_) => Err(wrong("larger than 4294967295")),
-                Err(_) => Err(wrong("no whole number of 0 or more")),
+                // As a file may have it: 1e3.
+                Err(_) => match text.parse::<f64>() {
+                    Ok(number) if number.fract() == 0.0 && (0.0..EXACT).contains(&number) => {
+                        self.parse(&format!("{number}"))
+                    }
+                    _ => Err(wrong("no whole number of 0 or more")),
+                },
             },
             (_, Kind::Number) => match text.parse::<f64>() {
                 Ok(number) if number.is_finite() => Ok(Value::Number(number)),
@@ -268,86 +277,136 @@ impl Key {
 
     /// The value that `configuration` has; `None` if its task has no such key.
     pub fn of(self, configuration: &Configuration) -> Option<Value> {
-        let c = configuration;
-        let whole = |number: usize| Some(Value::Whole(number as u64));
-        match (self, &c.task) {
-            (Key::AttentionType, _) => Some(Value::Word(c.attention_type.name().into())),
-            (Key::NumLayers, _) => whole(c.num_layers),
-            (Key::NumHeads, _) => whole(c.num_heads),
-            (Key::EmbedDim, _) => whole(c.embed_dim),
-            (Key::PositionalType, _) => {
+        Some(match self.field(&mut configuration.clone())? {
+            Field::Bool(field) => Value::Bool(*field),
+            Field::Whole(field) => Value::Whole(*field as u64),
+            Field::Seed(field) => Value::Whole(u64::from(*field)),
+            Field::Number(field) => Value::Number(*field),
+            Field::AttentionType(field) => Value::Word(field.name().into()),
+            Field::PositionalType(field) => {
                 let mut known = POSITIONAL_TYPES.into_iter();
-                let named = known.find(|known| known.1 == c.positional_type);
-                named.map(|(name, _)| Value::Word(name.into()))
+                let (name, _) = known.find(|known| known.1 == *field)?;
+                Value::Word(name.into())
             }
-            (Key::UseMlp, _) => Some(Value::Bool(c.use_mlp)),
-            (Key::UseLayernorm, _) => Some(Value::Bool(c.use_layernorm)),
-            (Key::VocabSize, Task::Induction(task)) => whole(task.vocab_size),
-            (Key::VocabSize, Task::Classification(task)) => whole(task.vocab_size),
-            (Key::SeqLength, Task::Induction(task)) => whole(task.seq_length),
-            (Key::SeqLength, Task::Classification(task)) => whole(task.seq_length),
-            (Key::ShiftQueryToken, Task::Induction(task)) => {
-                Some(Value::Bool(task.shift_query_token))
-            }
-            (Key::AuxLossWeight, Task::Induction(task)) => {
-                Some(Value::Number(task.aux_loss_weight))
-            }
-            (Key::NumLabels, Task::Classification(task)) => whole(task.num_labels),
-            (Key::ShiftQueryToken | Key::AuxLossWeight, Task::Classification(_))
-            | (Key::NumLabels, Task::Induction(_)) => None,
-            (Key::NumTrain, _) => whole(c.num_train),
-            (Key::NumEval, _) => whole(c.num_eval),
-            (Key::NumEpochs, _) => whole(c.num_epochs),
-            (Key::BatchSize, _) => whole(c.batch_size),
-            (Key::Lr, _) => Some(Value::Number(c.lr)),
-            (Key::Seed, _) => Some(Value::Whole(c.seed.into())),
-        }
+        })
     }
 
     /// Gives `configuration` the value, which [`Key::parse`] has made. A key that its task does not have changes
     /// nothing.
     pub(super) fn put(self, value: &Value, configuration: &mut Configuration) {
-        let c = configuration;
-        match (self, value, &mut c.task) {
-            (Key::AttentionType, Value::Word(name), _) => {
-                c.attention_type = AttentionKind::named(name).unwrap_or(c.attention_type);
+        match (self.field(configuration), value) {
+            (Some(Field::Bool(field)), Value::Bool(is)) => *field = *is,
+            // What no machine can count is refused with what is merely too large.
+            (Some(Field::Whole(field)), &Value::Whole(number)) => {
+                *field = usize::try_from(number).unwrap_or(usize::MAX);
             }
-            (Key::PositionalType, Value::Word(name), _) => {
-                c.positional_type = positional_type(name).unwrap_or(c.positional_type);
+            (Some(Field::Seed(field)), &Value::Whole(number)) => {
+                *field = u32::try_from(number).unwrap_or(u32::MAX);
             }
-            (Key::UseMlp, &Value::Bool(is), _) => c.use_mlp = is,
-            (Key::UseLayernorm, &Value::Bool(is), _) => c.use_layernorm = is,
-            (Key::ShiftQueryToken, &Value::Bool(is), Task::Induction(task)) => {
-                task.shift_query_token = is;
+            (Some(Field::Number(field)), Value::Number(number)) => *field = *number,
+            (Some(Field::AttentionType(field)), Value::Word(name)) => {
+                *field = AttentionKind::named(name).unwrap_or(*field);
             }
-            (Key::AuxLossWeight, &Value::Number(number), Task::Induction(task)) => {
-                task.aux_loss_weight = number;
+            (Some(Field::PositionalType(field)), Value::Word(name)) => {
+                *field = positional_type(name).unwrap_or(*field);
             }
-            (Key::Lr, &Value::Number(number), _) => c.lr = number,
-            (Key::Seed, &Value::Whole(number), _) => {
-                c.seed = u32::try_from(number).unwrap_or(u32::MAX);
-            }
-            (key, &Value::Whole(number), task) => {
-                // What no machine can count is refused with what is merely too large.
-                let number = usize::try_from(number).unwrap_or(usize::MAX);
-                let size = match (key, task) {
-                    (Key::NumLayers, _) => &mut c.num_layers,
-                    (Key::NumHeads, _) => &mut c.num_heads,
-                    (Key::EmbedDim, _) => &mut c.embed_dim,
-                    (Key::VocabSize, Task::Induction(task)) => &mut task.vocab_size,
-                    (Key::VocabSize, Task::Classification(task)) => &mut task.vocab_size,
-                    (Key::SeqLength, Task::Induction(task)) => &mut task.seq_length,
-                    (Key::SeqLength, Task::Classification(task)) => &mut task.seq_length,
-                    (Key::NumLabels, Task::Classification(task)) => &mut task.num_labels,
-                    (Key::NumTrain, _) => &mut c.num_train,
-                    (Key::NumEval, _) => &mut c.num_eval,
-                    (Key::NumEpochs, _) => &mut c.num_epochs,
-                    (Key::BatchSize, _) => &mut c.batch_size,
-                    _ => return,
-                };
-                *size = number;
-            }
+            // Values are of their key's kind.
             _ => {}
+        }
+    }
+
+    /// What the key stands for; `None` if the task of `configuration` has no such key.
+    fn field(self, configuration: &mut Configuration) -> Option<Field<'_>> {
+        // Nothing is left out, so that there is no field without a key.
+        let Configuration {
+            task,
+            attention_type,
+            num_layers,
+            num_heads,
+            embed_dim,
+            positional_type,
+            use_mlp,
+            use_layernorm,
+            num_train,
+            num_eval,
+            num_epochs,
+            batch_size,
+            lr,
+            seed,
+        } = configuration;
+        Some(match (self, task) {
+            (Key::AttentionType, _) => Field::AttentionType(attention_type),
+            (Key::NumLayers, _) => Field::Whole(num_layers),
+            (Key::NumHeads, _) => Field::Whole(num_heads),
+            (Key::EmbedDim, _) => Field::Whole(embed_dim),
+            (Key::PositionalType, _) => Field::PositionalType(positional_type),
+            (Key::UseMlp, _) => Field::Bool(use_mlp),
+            (Key::UseLayernorm, _) => Field::Bool(use_layernorm),
+            (Key::VocabSize, Task::Induction(task)) => Field::Whole(&mut task.vocab_size),
+            (Key::VocabSize, Task::Classification(task)) => Field::Whole(&mut task.vocab_size),
+            (Key::SeqLength, Task::Induction(task)) => Field::Whole(&mut task.seq_length),
+            (Key::SeqLength, Task::Classification(task)) => Field::Whole(&mut task.seq_length),
+            (Key::ShiftQueryToken, Task::Induction(task)) => {
+                Field::Bool(&mut task.shift_query_token)
+            }
+            (Key::AuxLossWeight, Task::Induction(task)) => Field::Number(&mut task.aux_loss_weight),
+            (Key::NumLabels, Task::Classification(task)) => Field::Whole(&mut task.num_labels),
+            (Key::ShiftQueryToken | Key::AuxLossWeight, Task::Classification(_))
+            | (Key::NumLabels, Task::Induction(_)) => return None,
+            (Key::NumTrain, _) => Field::Whole(num_train),
+            (Key::NumEval, _) => Field::Whole(num_eval),
+            (Key::NumEpochs, _) => Field::Whole(num_epochs),
+            (Key::BatchSize, _) => Field::Whole(batch_size),
+            (Key::Lr, _) => Field::Number(lr),
+            (Key::Seed, _) => Field::Seed(seed),
+        })
+    }
+}
+
+/// Where a configuration has a key's value.
+enum Field<'a> {
+    Bool(&'a mut bool),
+    Whole(&'a mut usize),
+    Seed(&'a mut u32),
+    Number(&'a mut f64),
+    AttentionType(&'a mut AttentionKind),
+    PositionalType(&'a mut PositionEmbedding),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_has_a_value_of_its_own() {
+        for task in TaskName::ALL {
+            let defaults = task.defaults();
+            for key in task.keys() {
+                let text = match key.kind() {
+                    Kind::Bool => (key.of(&defaults) == Some(Value::Bool(false))).to_string(),
+                    Kind::Whole => "77".into(),
+                    Kind::Number => "0.077".into(),
+                    Kind::Word if key == Key::AttentionType => "mlp_norm".into(),
+                    Kind::Word => "add".into(),
+                };
+                let value = key.parse(&text).unwrap();
+                assert_ne!(key.of(&defaults).as_ref(), Some(&value), "{}", key.name());
+                let mut configuration = defaults.clone();
+                key.put(&value, &mut configuration);
+                for other in task.keys() {
+                    let expected = match other == key {
+                        true => Some(value.clone()),
+                        false => other.of(&defaults),
+                    };
+                    assert_eq!(other.of(&configuration), expected, "{}", key.name());
+                }
+            }
+            let others = Key::ALL
+                .into_iter()
+                .filter(|key| task.keys().all(|own| own != *key));
+            for key in others {
+                assert_eq!(key.of(&defaults), None);
+            }
         }
     }
 }

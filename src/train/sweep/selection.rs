@@ -23,7 +23,12 @@ impl Filter {
     /// # Errors
     /// [`Error::Usage`] with the keys, or the values, that there are.
     pub fn parse(text: &str, grid: &Grid) -> Result<Self> {
-        let usage = |message: String| Error::Usage(format!("--filter {text}: {message}"));
+        let usage = |message: String| match text {
+            "" => Error::Usage(format!(
+                "--filter (or ATTNSCOPE_FILTER) is empty and {message}"
+            )),
+            _ => Error::Usage(format!("--filter {text}: {message}")),
+        };
         let Some((name, values)) = text.split_once('=') else {
             return Err(usage("needs the form key=value or key=value,value".into()));
         };

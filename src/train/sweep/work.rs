@@ -16,12 +16,12 @@ use candle_core::Device;
 
 use super::{Plan, Request, Watcher};
 use crate::{
-    Error, Result,
+    Error, Result, machine,
     store::sweep::{EndState, HeadRecord, RunRecord, SweepDirectory},
     train::{
         Settings,
         metrics::{Evaluation, Heads},
-        run::{self, Epoch, State, run_all},
+        run::{self, Epoch, State, check_memory, run_all},
     },
 };
 
@@ -40,35 +40,46 @@ pub(super) fn train(
     device: &Device,
     watcher: &dyn Watcher,
 ) -> Result<usize> {
-    let jobs = request.jobs.get();
-    let batches = plan.shapes.iter().flat_map(|runs| runs.chunks(jobs));
-    let mut batches: VecDeque<&[usize]> = batches.collect();
+    let mut batches = batches(request, plan)?;
+    let mut room = Room::of(request.jobs.get());
     let has_failed = AtomicBool::new(false);
-    let (mut free, mut ended, mut tables) = (jobs, 0, Instant::now());
+    let (mut ended, mut tables) = (0, Instant::now());
     let mut failure = None;
     thread::scope(|scope| {
-        let (answers, heard) = mpsc::channel::<(usize, Answer)>();
+        let (answers, heard) = mpsc::channel::<(Batch, Answer)>();
         loop {
-            let is_over = has_failed.load(Ordering::Relaxed) || watcher.is_stopped();
-            while let Some(&runs) = batches.front().filter(|b| !is_over && b.len() <= free) {
+            let is_over =
+                |failed: &AtomicBool| failed.load(Ordering::Relaxed) || watcher.is_stopped();
+            while let Some(&next) = batches.front()
+                && room.takes(&next)
+                && !is_over(&has_failed)
+            {
                 batches.pop_front();
-                free -= runs.len();
                 let (answers, has_failed) = (answers.clone(), &has_failed);
-                scope.spawn(move || {
-                    let follower = Follower::new(watcher, has_failed, runs.len());
-                    let train = || batch(request, runs, device, &follower);
+                let work = move || {
+                    let follower = Follower::new(watcher, has_failed, next.runs.len());
+                    let train = || train_batch(request, next.runs, device, &follower);
                     let answer = panic::catch_unwind(AssertUnwindSafe(train));
                     // Nobody listens only after a panic elsewhere.
-                    let _ = answers.send((runs.len(), answer));
-                });
+                    let _ = answers.send((next, answer));
+                };
+                match thread::Builder::new().spawn_scoped(scope, work) {
+                    Ok(_) => room.enter(&next),
+                    Err(error) => {
+                        has_failed.store(true, Ordering::Relaxed);
+                        let message =
+                            format!("no thread can be started ({error}); take a smaller --jobs");
+                        failure.get_or_insert(Error::Usage(message));
+                    }
+                }
             }
-            if free == jobs {
+            if room.is_empty() {
                 return;
             }
-            let Ok((runs, answer)) = heard.recv() else {
+            let Ok((batch, answer)) = heard.recv() else {
                 return;
             };
-            free += runs;
+            room.leave(&batch);
             let kept = match answer {
                 Ok(records) => records.and_then(|records| {
                     records.into_iter().try_for_each(|record| {
@@ -102,8 +113,82 @@ pub(super) fn train(
     }
 }
 
+/// Runs of one shape that are trained side by side.
+#[derive(Debug, Clone, Copy)]
+struct Batch<'a> {
+    runs: &'a [usize],
+    /// What they need, about.
+    bytes: u64,
+}
+
+/// In the order in which they are trained.
+///
+/// # Errors
+/// [`Error::DoesNotFit`] if one of them needs more than there is, before anything is trained.
+fn batches<'a>(request: &Request<'_>, plan: &'a Plan) -> Result<VecDeque<Batch<'a>>> {
+    let threads = rayon::current_num_threads();
+    let mut batches = VecDeque::new();
+    for shape in &plan.shapes {
+        for runs in shape.chunks(request.jobs.get()) {
+            // Those of one shape need the same.
+            let bytes = request.grid.settings(runs[0])?.bytes(threads);
+            let bytes = bytes.saturating_mul(runs.len() as u64);
+            batches.push_back(Batch { runs, bytes });
+        }
+    }
+    check_memory(batches.iter().map(|batch| batch.bytes).max().unwrap_or(0))?;
+    Ok(batches)
+}
+
+/// What there is still room for, beside the batches that are on their way.
+#[derive(Debug)]
+struct Room {
+    /// Of the batches on their way, their number, their runs and their bytes.
+    taken: (usize, usize, u64),
+    /// The most that there may be of each.
+    most: (usize, usize, u64),
+}
+
+impl Room {
+    /// For so many runs at a time, within the memory that there is now.
+    fn of(runs: usize) -> Self {
+        Self {
+            taken: (0, 0, 0),
+            // Each has a thread. More than these would only wait for each other.
+            most: (
+                4 * rayon::current_num_threads(),
+                runs,
+                machine::available(&Device::Cpu).unwrap_or(u64::MAX),
+            ),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.taken.0 == 0
+    }
+
+    /// Alone, every batch has room.
+    fn takes(&self, batch: &Batch<'_>) -> bool {
+        let (batches, runs, bytes) = self.taken;
+        let is_within = batches < self.most.0
+            && runs + batch.runs.len() <= self.most.1
+            && bytes.saturating_add(batch.bytes) <= self.most.2;
+        self.is_empty() || is_within
+    }
+
+    fn enter(&mut self, batch: &Batch<'_>) {
+        let (batches, runs, bytes) = self.taken;
+        self.taken = (batches + 1, runs + batch.runs.len(), bytes + batch.bytes);
+    }
+
+    fn leave(&mut self, batch: &Batch<'_>) {
+        let (batches, runs, bytes) = self.taken;
+        self.taken = (batches - 1, runs - batch.runs.len(), bytes - batch.bytes);
+    }
+}
+
 /// Trains runs of one shape side by side; of those that were stopped there is no record.
-fn batch(
+fn train_batch(
     request: &Request<'_>,
     runs: &[usize],
     device: &Device,
@@ -162,7 +247,7 @@ fn heads(evaluation: Option<&Evaluation>) -> Vec<HeadRecord> {
                 head: head.head,
                 sink_score: finite(head.sink_score),
                 sink_score_of_means: finite(head.sink_score_of_means),
-                is_sink: finite(head.sink_score).map(|_| head.is_sink()),
+                is_sink: head.is_sink(),
                 non_finite_rows: head.non_finite_rows,
                 ..HeadRecord::default()
             })
@@ -230,6 +315,33 @@ impl run::Watcher for Follower<'_> {
 mod tests {
     use super::*;
     use crate::train::metrics::{ClassificationHead, Score};
+
+    #[test]
+    fn batches_wait_for_room() {
+        let mut room = Room {
+            taken: (0, 0, 0),
+            most: (3, 4, 100),
+        };
+        let batch = |runs: &'static [usize], bytes: u64| Batch { runs, bytes };
+        // Alone it may be tried, whatever it needs.
+        assert!(room.takes(&batch(&[1], 1000)));
+        let (two, one) = (batch(&[1, 2], 60), batch(&[3], 30));
+        room.enter(&two);
+        assert!(room.takes(&one));
+        assert!(!room.takes(&two), "it needs 60 of 40 bytes");
+        assert!(
+            !room.takes(&batch(&[1, 2, 3], 1)),
+            "it has 3 runs for 2 places"
+        );
+        room.enter(&one);
+        room.enter(&batch(&[4], 0));
+        assert!(!room.takes(&batch(&[], 0)), "there are 3 threads");
+        room.leave(&two);
+        assert!(room.takes(&two));
+        room.leave(&one);
+        room.leave(&batch(&[4], 0));
+        assert!(room.is_empty());
+    }
 
     #[test]
     fn what_is_no_number_is_not_kept() {
