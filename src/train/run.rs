@@ -175,11 +175,11 @@ fn follow(
     };
     let settings = *settings;
     let of_epoch = settings.steps_per_epoch();
-    let mut steps = made.unwrap_or(0);
     if made.is_none() {
-        track(courses, replicas, steps)?;
+        track(courses, replicas, 0)?;
     }
-    let made = steps;
+    let made = made.unwrap_or(0);
+    let mut steps = made;
     for epoch in 1..=settings.num_epochs {
         // Those that are over, too: the order of an epoch's samples comes from that of the one before.
         courses.par_iter_mut().for_each(Course::shuffle);
@@ -190,9 +190,8 @@ fn follow(
             let is_stopped = watcher.is_stopped();
             if let Some(keeper) = &mut keeper
                 && (is_stopped || keeper.is_due())
-                && let Some(trainer) = replicas.trainer(0)
             {
-                keeper.keep(&courses[0].snapshot(steps, trainer)?)?;
+                keep(*keeper, &courses[0], replicas, steps)?;
             }
             if is_stopped {
                 courses.iter_mut().for_each(Course::stop);
@@ -229,6 +228,19 @@ fn follow(
         }
     }
     Ok(())
+}
+
+/// Hands out a snapshot, unless there is nothing to go on with.
+fn keep(
+    keeper: &mut dyn Keeper,
+    course: &Course,
+    replicas: &mut Replicas,
+    steps: usize,
+) -> Result<()> {
+    match (course.state, replicas.trainer(0)) {
+        (None, Some(trainer)) => keeper.keep(&course.snapshot(steps, trainer)?),
+        _ => Ok(()),
+    }
 }
 
 /// Looks at the runs that are to be looked at after so many steps.

@@ -156,6 +156,24 @@ fn a_run_that_is_stopped_is_kept_and_may_be_stopped_again() {
 }
 
 #[test]
+fn of_a_run_that_diverged_there_is_nothing_to_go_on_with() {
+    let [settings, _] = runs();
+    let settings = Settings {
+        learning_rate: 1e30,
+        ..settings
+    };
+    let (diverged, snapshots) = train(&settings, None, true, None);
+    assert_eq!(diverged.state, State::Diverged);
+    let steps = diverged.epochs.last().unwrap().steps;
+    assert_eq!(snapshots.len(), steps);
+    let last = through_a_file(&settings, snapshots.last().unwrap());
+    let (found, _) = train(&settings, Some(last), false, None);
+    assert_eq!(found.state, State::Diverged);
+    assert_eq!(found.epochs.len(), diverged.epochs.len());
+    assert_eq!(found.epochs.last().unwrap().steps, steps);
+}
+
+#[test]
 fn a_snapshot_of_another_model_is_refused() {
     let [induction, classification] = runs();
     let (_, snapshots) = train(&classification, None, false, Some(1));

@@ -82,12 +82,16 @@ fn train(configuration: &Configuration, args: &RunArgs, quiet: bool) -> Result<E
         return interrupted(unfinished);
     }
     tracing::info!("trained in {:.1} s", began.elapsed().as_secs_f64());
-    let written = match &unfinished {
+    let written = match unfinished {
         Some(unfinished) => {
             let mut manifest = TrainManifest::of(settings, &trained, command.clone());
             manifest.device = device_name;
             manifest.came_here(unfinished.progress());
-            output::write(&unfinished.out, settings, &trained, manifest)
+            let written = output::write(&unfinished.out, settings, &trained, manifest);
+            if written.is_ok() {
+                unfinished.end();
+            }
+            written
         }
         None => Ok(Vec::new()),
     };
@@ -99,9 +103,8 @@ fn train(configuration: &Configuration, args: &RunArgs, quiet: bool) -> Result<E
     };
     terminal::print(&text)?;
     written?;
-    if let Some(unfinished) = unfinished {
-        tracing::info!("{} written", unfinished.out.display());
-        unfinished.end();
+    if let Some(out) = &args.out {
+        tracing::info!("{} written", out.display());
     }
     Ok(finished(settings, &trained, args.out.as_deref()))
 }
