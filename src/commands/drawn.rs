@@ -1,6 +1,6 @@
 //! Figures beside tables.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::{
     Error, Result,
@@ -20,17 +20,27 @@ pub fn write_drawn(out: &Path, drawn: Result<Vec<Figure>>, rest: &str) -> Result
         }
         written => written,
     });
+    Ok(names(&drawn_or_said(written, rest)?))
+}
+
+/// The files that were written; none if there is something that could not be drawn, which is said, and that `rest` stands.
+///
+/// # Errors
+/// All others.
+pub fn drawn_or_said(written: Result<Vec<PathBuf>>, rest: &str) -> Result<Vec<PathBuf>> {
     match written {
-        Ok(files) => {
-            let names = files.iter().filter_map(|path| path.file_name());
-            Ok(names
-                .map(|name| name.to_string_lossy().into_owned())
-                .collect())
-        }
         Err(error @ Error::Figure { .. }) => {
             tracing::warn!("{error}; {rest} have everything");
             Ok(Vec::new())
         }
-        Err(error) => Err(error),
+        written => written,
     }
+}
+
+/// Without their directories.
+pub fn names(files: &[PathBuf]) -> Vec<String> {
+    let names = files.iter().filter_map(|path| path.file_name());
+    names
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect()
 }

@@ -1,6 +1,6 @@
 //! What is trained, on what, and how.
 
-use super::{Tracking, invalid, tasks::Task, trainer::PART_TOKENS};
+use super::{Tracking, invalid, metrics::check_guesses, tasks::Task, trainer::PART_TOKENS};
 use crate::{
     Error, Result,
     layers::attention::{AttentionKind, Features},
@@ -178,10 +178,7 @@ impl Settings {
     /// Whether there will be something to measure.
     fn check_metrics(&self) -> Result<()> {
         match &self.task {
-            Task::Induction(task) if task.seq_length < 5 => Err(invalid(
-                "seq_length",
-                "no position is left whose prediction is a guess; take 5 or more".into(),
-            )),
+            Task::Induction(_) => check_guesses(self.task.tokens()),
             Task::Classification(task) if task.num_labels < 2 => Err(invalid(
                 "num_labels",
                 "a flip rate needs two labels; take 2 or more".into(),

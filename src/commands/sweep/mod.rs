@@ -9,7 +9,10 @@ use candle_core::Device;
 use clap::{ArgAction, builder::FalseyValueParser};
 
 use self::progress::SweepProgress;
-use super::terminal;
+use super::{
+    drawn::{drawn_or_said, names},
+    terminal,
+};
 use crate::{
     Error, Result,
     corpus::Shard,
@@ -136,19 +139,9 @@ fn draw(request: &Request<'_>) -> Result<Vec<String>> {
         }
         replace_figures(&drawn.figures, &Format::ALL, request.out)
     });
-    let files = match written {
-        Ok(files) => files,
-        Err(error @ Error::Figure { .. }) => {
-            tracing::warn!("{error}; the tables have everything");
-            Vec::new()
-        }
-        Err(error) => return Err(error),
-    };
+    let files = drawn_or_said(written, "the tables")?;
     remove_figures(request.out, &files, is_sweep_figure)?;
-    let names = files.iter().filter_map(|path| path.file_name());
-    Ok(names
-        .map(|name| name.to_string_lossy().into_owned())
-        .collect())
+    Ok(names(&files))
 }
 
 /// The exit code, with what there is to say about it.

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 pub use flips::{PAIRS, pairs};
 pub use maps::{AttentionMap, maps};
-pub(super) use shares::share;
+pub(super) use shares::{check_guesses, share};
 
 use super::{
     Parameters,

@@ -79,18 +79,25 @@ pub(super) struct ObservedHead {
     pub(super) heaviest: Vec<Option<usize>>,
 }
 
+/// Whether samples of so many tokens have positions of which [`of_bos`] tells.
+pub(in crate::train) fn check_guesses(tokens: usize) -> Result<()> {
+    if tokens < 4 {
+        return Err(invalid(
+            "seq_length",
+            "no position is left whose prediction is a guess; take 5 or more".into(),
+        ));
+    }
+    Ok(())
+}
+
 /// Shares of `BOS` wherever the next token can only be guessed: at all positions but the first and the last two.
 pub(super) fn of_bos(
     network: &Network,
     task: &Task,
     samples: &[Sample],
 ) -> Result<Vec<InductionHead>> {
-    if samples.iter().all(|sample| sample.input_ids.len() < 4) {
-        return Err(invalid(
-            "seq_length",
-            "no position is left whose prediction is a guess; take 5 or more".into(),
-        ));
-    }
+    let tokens = samples.iter().map(|sample| sample.input_ids.len());
+    check_guesses(tokens.max().unwrap_or(0))?;
     let mut bos = Bos::default();
     for samples in samples.chunks(BATCH_SIZE) {
         let batch = task.batch(samples);

@@ -140,31 +140,32 @@ impl Grid {
     }
 
     /// Which value of each axis a run has.
-    fn places(&self, run: usize) -> Vec<usize> {
-        let mut left = run;
-        let mut places: Vec<usize> = (self.axes.iter().rev())
-            .map(|axis| {
-                let place = left % axis.values.len();
-                left /= axis.values.len();
-                place
-            })
-            .collect();
-        places.reverse();
-        places
+    pub(super) fn places(&self, run: usize) -> Vec<usize> {
+        places_of(run, self.counts())
+    }
+
+    /// The run that has these values, one of each axis.
+    pub(super) fn run_at(&self, places: impl Iterator<Item = usize>) -> usize {
+        self.counts()
+            .zip(places)
+            .fold(0, |run, (count, place)| run * count + place)
+    }
+
+    /// How many values each axis has.
+    fn counts(&self) -> impl DoubleEndedIterator<Item = usize> {
+        self.axes.iter().map(|axis| axis.values.len())
     }
 
     /// The first run that can be trained side by side with this one: with the first value of every key that is
     /// [free in a shape](Key::is_free_in_a_shape).
     pub(super) fn shape(&self, run: usize) -> usize {
-        let (mut left, mut stride, mut shape) = (run, 1, 0);
-        for axis in self.axes.iter().rev() {
-            if !axis.key.is_free_in_a_shape() {
-                shape += left % axis.values.len() * stride;
-            }
-            left /= axis.values.len();
-            stride *= axis.values.len();
-        }
-        shape
+        let places = self.axes.iter().zip(self.places(run));
+        self.run_at(
+            places.map(|(axis, place)| match axis.key.is_free_in_a_shape() {
+                true => 0,
+                false => place,
+            }),
+        )
     }
 
     /// The configuration of a run.
@@ -237,4 +238,22 @@ fn words<'a>(values: impl Iterator<Item = (Key, &'a Value)>) -> String {
         .map(|(key, value)| format!("{} {value}", key.name()))
         .collect();
     told.join(", ")
+}
+
+/// The digits of `number`, each below its count, the last one changing fastest.
+pub(super) fn places_of(
+    number: usize,
+    counts: impl DoubleEndedIterator<Item = usize>,
+) -> Vec<usize> {
+    let mut left = number;
+    let mut places: Vec<usize> = counts
+        .rev()
+        .map(|count| {
+            let place = left % count;
+            left /= count;
+            place
+        })
+        .collect();
+    places.reverse();
+    places
 }

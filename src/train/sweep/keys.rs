@@ -62,7 +62,7 @@ impl TaskName {
 }
 
 /// A key of a configuration, as the paper's program has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     /// `attention_type`.
     AttentionType,

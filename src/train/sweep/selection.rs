@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde::Serialize;
 
 use super::{
-    grid::Grid,
+    grid::{Grid, places_of},
     keys::{Key, Value},
 };
 use crate::{Error, Result, corpus::Shard};
@@ -120,27 +120,21 @@ impl Selection {
     /// Those that filters and limit leave, ascending.
     fn first_runs(&self, grid: &Grid) -> Vec<usize> {
         // Of each axis, the places of the values that all filters take: the runs are their combinations.
-        let axes: Vec<(usize, Vec<usize>)> = (grid.axes().iter())
+        let axes: Vec<Vec<usize>> = (grid.axes().iter())
             .map(|axis| {
                 let takes = |place: &usize| {
                     let mut filters = self.filters.iter();
                     filters.all(|filter| filter.takes(axis.key, &axis.values[*place]))
                 };
-                let count = axis.values.len();
-                (count, (0..count).filter(takes).collect())
+                (0..axis.values.len()).filter(takes).collect()
             })
             .collect();
         // No more than the grid has.
-        let all = axes.iter().map(|(_, places)| places.len()).product();
+        let all = axes.iter().map(Vec::len).product();
         (0..self.limit.unwrap_or(all).min(all))
             .map(|number| {
-                let (mut left, mut stride, mut run) = (number, 1, 0);
-                for (count, places) in axes.iter().rev() {
-                    run += places[left % places.len()] * stride;
-                    left /= places.len();
-                    stride *= count;
-                }
-                run
+                let taken = places_of(number, axes.iter().map(Vec::len));
+                grid.run_at(axes.iter().zip(taken).map(|(places, taken)| places[taken]))
             })
             .collect()
     }
@@ -160,12 +154,10 @@ fn check(grid: &Grid, runs: &[usize]) -> Result<()> {
     for &run in runs {
         let is_new_shape = shapes.insert(grid.shape(run));
         let mut is_new_value = false;
-        let mut left = run;
-        for (at, axis) in grid.axes().iter().rev().enumerate() {
+        for (axis, place) in grid.axes().iter().zip(grid.places(run)) {
             if axis.key.is_free_in_a_shape() && axis.values.len() > 1 {
-                is_new_value |= free.insert((at, left % axis.values.len()));
+                is_new_value |= free.insert((axis.key, place));
             }
-            left /= axis.values.len();
         }
         if is_new_shape || is_new_value {
             grid.settings(run)?;

@@ -129,10 +129,10 @@ fn batches<'a>(request: &Request<'_>, plan: &'a Plan) -> Result<VecDeque<Batch<'
     let threads = rayon::current_num_threads();
     let mut batches = VecDeque::new();
     for shape in &plan.shapes {
+        // Those of one shape need the same.
+        let of_run = request.grid.settings(shape[0])?.bytes(threads);
         for runs in shape.chunks(request.jobs.get()) {
-            // Those of one shape need the same.
-            let bytes = request.grid.settings(runs[0])?.bytes(threads);
-            let bytes = bytes.saturating_mul(runs.len() as u64);
+            let bytes = of_run.saturating_mul(runs.len() as u64);
             batches.push_back(Batch { runs, bytes });
         }
     }
